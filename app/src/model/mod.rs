@@ -1,0 +1,31 @@
+//! The types that server, console and command line all speak. Start reading in [`phase`].
+//!
+//! Plain data: `serde` and `std`, no leptos, no sqlx, no clock, no input or output. (In the server the
+//! same types also derive their OpenAPI schema, under the feature `ssr`.)
+
+pub mod audit;
+pub mod error;
+pub mod id;
+pub mod job;
+pub mod page;
+pub mod phase;
+pub mod removal;
+pub mod spec;
+pub mod stop;
+pub mod time;
+pub mod unit;
+
+pub use audit::{AuditAction, AuditEvent, Source};
+pub use error::{ErrorCode, Problem};
+pub use id::{JobId, RunId};
+pub use job::{
+    Allowed, Artifact, CancelAnswer, CancelOutcome, CancelRequest, Cancellation, DEFAULT_REASON, Job, JobList,
+    MAX_NOTES_CHARS, Permit, PhaseCount, PhaseCounts, PhaseProgress, Progress, RerunRequest, RerunUnits, WaitingRun,
+};
+pub use page::{JobQuery, JobSort, Page, UnitQuery};
+pub use phase::{Phase, PhaseClass};
+pub use removal::{Category, DeleteAnswer, DeleteStatus, Leftover, Plan, PlanItem, Receipt, ReceiptItem, ReceiptState};
+pub use spec::{FilesSpec, FormOptions, Kind, NewJob, PresetInfo, RootInfo, Spec};
+pub use stop::{StopEvidence, StopMethod, StopStep, StopStepKind, StopSummary};
+pub use time::Timestamp;
+pub use unit::{LogLine, LogPage, LogStream, Unit, UnitStatus};

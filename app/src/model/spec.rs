@@ -1,0 +1,142 @@
+//! What a job is asked to do: kinds and their specs, and what the new-job form offers.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// What sort of job. A kind is listed here when it is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub enum Kind {
+    /// A command for each file.
+    Files,
+}
+
+impl Kind {
+    /// All kinds, in the order in which the form offers them.
+    pub const ALL: [Kind; 1] = [Kind::Files];
+
+    /// The name in JSON, SQL and URLs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Files => "files",
+        }
+    }
+
+    /// What units of this kind are called: one, many.
+    #[must_use]
+    pub const fn unit_nouns(self) -> (&'static str, &'static str) {
+        match self {
+            Kind::Files => ("file", "files"),
+        }
+    }
+
+    /// See [`Phase::after_cancel`](super::Phase::after_cancel).
+    #[must_use]
+    pub const fn partial_when_cancelled(self) -> bool {
+        match self {
+            Kind::Files => false,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKind(pub String);
+
+impl fmt::Display for UnknownKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown kind `{}`", self.0)
+    }
+}
+
+impl std::error::Error for UnknownKind {}
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        Kind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| UnknownKind(text.to_owned()))
+    }
+}
+
+/// Spec of kind `files`: exactly one of `preset` and `command`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub struct FilesSpec {
+    /// Name of a preset of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub preset: Option<String>,
+    /// Program and arguments, no shell. `{file}`, `{name}`, `{stem}`, `{out}` are replaced anywhere inside an argument.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub command: Option<Vec<String>>,
+    /// Files or folders (recursive), absolute or relative to a configured root. Uploads come beside these.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub inputs: Vec<String>,
+    /// Units at once; at least 1. Default and upper bound: the worker's slots.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parallel: Option<u32>,
+    /// Seconds after which a unit is stopped and counts as failed; default none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_s: Option<u32>,
+    /// Seconds between SIGTERM and SIGKILL; default 5, at most 3,600.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grace_s: Option<u32>,
+}
+
+/// A spec of any kind. On the wire the bare object; the job's `kind` says which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub enum Spec {
+    Files(FilesSpec),
+}
+
+/// Body of `POST /api/jobs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub struct NewJob {
+    /// 1 to 200 characters, no control characters.
+    pub name: String,
+    pub kind: Kind,
+    pub spec: Spec,
+}
+
+/// A preset that the form offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub struct PresetInfo {
+    pub name: String,
+    pub command: Vec<String>,
+    pub description: Option<String>,
+}
+
+/// A folder from which jobs may take files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub struct RootInfo {
+    pub path: String,
+}
+
+/// What the new-job form may offer here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub struct FormOptions {
+    pub presets: Vec<PresetInfo>,
+    pub roots: Vec<RootInfo>,
+    pub allow_free_commands: bool,
+    /// Bytes a job.
+    pub max_upload_bytes: u64,
+    /// Runs at once on this worker.
+    pub slots: u32,
+}

@@ -1,0 +1,192 @@
+//! Every console and API path as a typed function: no address is written twice.
+
+use std::fmt::Write as _;
+
+use crate::model::{JobId, JobQuery, UnitQuery};
+
+/// `base` with `pairs` as a percent-encoded query.
+#[must_use]
+pub fn with_query(base: &str, pairs: &[(&'static str, String)]) -> String {
+    let mut url = base.to_owned();
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        url.push(if index == 0 { '?' } else { '&' });
+        url.push_str(name);
+        url.push('=');
+        url.push_str(&encode(value));
+    }
+    url
+}
+
+/// Percent-encodes all but the unreserved characters of RFC 3986, section 2.3.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(byte as char);
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// Pages of the console.
+pub mod console {
+    use super::{JobId, JobQuery, with_query};
+
+    pub const JOBS: &str = "/jobs";
+    pub const NEW_JOB: &str = "/jobs/new";
+    pub const REMOVALS: &str = "/removals";
+    pub const AUDIT: &str = "/audit";
+    pub const SIGN_IN: &str = "/sign-in";
+    /// Form target: ends the session.
+    pub const SIGN_OUT: &str = "/sign-out";
+
+    /// The list under a query.
+    #[must_use]
+    pub fn jobs(query: &JobQuery) -> String {
+        with_query(JOBS, &query.to_pairs())
+    }
+
+    /// The detail page.
+    #[must_use]
+    pub fn job(id: JobId) -> String {
+        format!("/jobs/{id}")
+    }
+
+    /// The detail page with the cancel question rendered by the server; also the target of its form (POST).
+    #[must_use]
+    pub fn cancel(id: JobId) -> String {
+        format!("/jobs/{id}/cancel")
+    }
+
+    /// The detail page with the delete question rendered by the server; also the target of its form (POST).
+    #[must_use]
+    pub fn delete(id: JobId) -> String {
+        format!("/jobs/{id}/delete")
+    }
+
+    /// Form target: a new job over the units of this one.
+    #[must_use]
+    pub fn rerun(id: JobId) -> String {
+        format!("/jobs/{id}/rerun")
+    }
+
+    /// One receipt.
+    #[must_use]
+    pub fn removal(id: JobId) -> String {
+        format!("/removals/{id}")
+    }
+
+    /// Form target: tries the removal of what was left again.
+    #[must_use]
+    pub fn retry_removal(id: JobId) -> String {
+        format!("/removals/{id}/retry")
+    }
+}
+
+/// The REST API.
+pub mod api {
+    use super::{JobId, JobQuery, UnitQuery, with_query};
+
+    pub const JOBS: &str = "/api/jobs";
+    pub const REMOVALS: &str = "/api/removals";
+    pub const AUDIT: &str = "/api/audit";
+    pub const FORM_OPTIONS: &str = "/api/form-options";
+    pub const STATUS: &str = "/api/status";
+    pub const TOKENS: &str = "/api/tokens";
+    pub const OPENAPI: &str = "/api/openapi.json";
+
+    /// The list under a query.
+    #[must_use]
+    pub fn jobs(query: &JobQuery) -> String {
+        with_query(JOBS, &query.to_pairs())
+    }
+
+    /// One job.
+    #[must_use]
+    pub fn job(id: JobId) -> String {
+        format!("/api/jobs/{id}")
+    }
+
+    /// POST: stop it.
+    #[must_use]
+    pub fn cancel(id: JobId) -> String {
+        format!("/api/jobs/{id}/cancel")
+    }
+
+    /// DELETE: remove it.
+    #[must_use]
+    pub fn delete(id: JobId, force: bool, dry_run: bool, keep_files: bool) -> String {
+        let flags = [("force", force), ("dry_run", dry_run), ("keep_files", keep_files)];
+        let pairs: Vec<_> =
+            flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".to_owned())).collect();
+        with_query(&job(id), &pairs)
+    }
+
+    /// POST: a new job over its units.
+    #[must_use]
+    pub fn rerun(id: JobId) -> String {
+        format!("/api/jobs/{id}/rerun")
+    }
+
+    /// Its units.
+    #[must_use]
+    pub fn units(id: JobId, query: &UnitQuery) -> String {
+        with_query(&format!("/api/jobs/{id}/units"), &query.to_pairs())
+    }
+
+    /// Its log: the latest lines of all units, or the log of one.
+    #[must_use]
+    pub fn log(id: JobId, unit: Option<u64>, cursor: Option<&str>) -> String {
+        let mut pairs = Vec::new();
+        if let Some(unit) = unit {
+            pairs.push(("unit", unit.to_string()));
+        }
+        if let Some(cursor) = cursor {
+            pairs.push(("cursor", cursor.to_owned()));
+        }
+        with_query(&format!("/api/jobs/{id}/log"), &pairs)
+    }
+
+    /// Its artifacts.
+    #[must_use]
+    pub fn artifacts(id: JobId, cursor: Option<&str>) -> String {
+        let pairs: Vec<_> = cursor.into_iter().map(|cursor| ("cursor", cursor.to_owned())).collect();
+        with_query(&format!("/api/jobs/{id}/artifacts"), &pairs)
+    }
+
+    /// One artifact; `path` as [`Artifact::path`](crate::model::Artifact::path) gives it, already encoded.
+    #[must_use]
+    pub fn artifact(id: JobId, path: &str) -> String {
+        format!("/api/jobs/{id}/artifacts/{path}")
+    }
+
+    /// The receipts.
+    #[must_use]
+    pub fn removals(cursor: Option<&str>) -> String {
+        let pairs: Vec<_> = cursor.into_iter().map(|cursor| ("cursor", cursor.to_owned())).collect();
+        with_query(REMOVALS, &pairs)
+    }
+
+    /// One receipt.
+    #[must_use]
+    pub fn removal(id: JobId) -> String {
+        format!("/api/removals/{id}")
+    }
+
+    /// POST: try the removal of what was left again.
+    #[must_use]
+    pub fn retry_removal(id: JobId) -> String {
+        format!("/api/removals/{id}/retry")
+    }
+
+    /// The audit.
+    #[must_use]
+    pub fn audit(cursor: Option<&str>) -> String {
+        let pairs: Vec<_> = cursor.into_iter().map(|cursor| ("cursor", cursor.to_owned())).collect();
+        with_query(AUDIT, &pairs)
+    }
+}
