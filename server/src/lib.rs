@@ -1,1 +1,9 @@
+//! The server of Belay. Layers, from the bottom: [`store`] keeps, [`process`] starts and stops, [`kinds`] know what a
+//! job is made of, [`engine`] lives its life, `http` and `cli` speak to people and programs.
+
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod kinds;
 pub mod process {}
+pub mod store;

@@ -1,0 +1,72 @@
+//! Errors of the domain. They know nothing of HTTP; `http/problem.rs` is the only place that does.
+
+use app::model::{ErrorCode, JobId, Phase};
+
+/// What went wrong, in the words of the one who asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such job.
+    #[error("there is no job `{0}`")]
+    JobNotFound(JobId),
+    /// The job was deleted before; its receipt is kept.
+    #[error("job `{0}` was deleted")]
+    JobDeleted(JobId),
+    /// A delete without force of an active job.
+    #[error("job is still active (`{phase}`)")]
+    JobActive { job_id: JobId, phase: Phase },
+    /// The job is being deleted.
+    #[error("job `{0}` is being deleted")]
+    JobDeleting(JobId),
+    /// The job as described cannot be run. `field` names what is wrong: `spec.parallel`.
+    #[error("{detail}")]
+    Invalid { code: ErrorCode, field: Option<String>, detail: String, hint: Option<String> },
+    /// No receipt, artifact, unit or the like at this address.
+    #[error("{0}")]
+    NotFound(String),
+    /// The action is not possible in the present phase; `detail` says why.
+    #[error("{detail}")]
+    NotPossible { job_id: JobId, phase: Phase, detail: String },
+    /// An upload, or a body, is too large.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The database was busy for too long.
+    #[error("the database is busy")]
+    Busy,
+    /// No space left on the disk.
+    #[error("no space left on the disk")]
+    DiskFull,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    ShuttingDown,
+    /// A fault of ours. The text is for the log, never for the caller.
+    #[error("{context}")]
+    Internal {
+        context: String,
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// What most of the server returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A bad spec: `field` as in the request body, `detail` a sentence an operator can act on.
+    pub fn invalid_spec(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Error::Invalid { code: ErrorCode::InvalidSpec, field: Some(field.into()), detail: detail.into(), hint: None }
+    }
+
+    /// A fault of ours with its cause.
+    pub fn internal(context: impl Into<String>, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Error::Internal { context: context.into(), source: Some(Box::new(source)) }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
+            _ => Error::internal("input or output failed", error),
+        }
+    }
+}

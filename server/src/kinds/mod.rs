@@ -1,0 +1,130 @@
+//! Kinds of jobs. Adding one touches one folder here, [`app::model::Kind`] and one line in [`Registry::new`].
+//!
+//! A kind says how a spec becomes units, how a unit runs, how it is stopped *with evidence*, and how what is left of
+//! a run is found when its worker died. It never writes a job's phase: the engine does, by the rules of
+//! [`app::model::Phase`].
+
+use std::{path::PathBuf, sync::Arc};
+
+use app::model::{Kind, Phase, RunId, StopEvidence};
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::{
+    error::Result,
+    store::{ArtifactRow, ClaimedRun, JobRecord, NewUnit, OpenRun, Verdict},
+};
+
+/// A spec that was checked and may be stored.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// As accepted, JSON.
+    pub spec: String,
+    /// Most units at once.
+    pub parallel: u32,
+    /// Units of the first phase.
+    pub units: Vec<NewUnit>,
+}
+
+/// A file that came with the submit, already below the job's own folder.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// Name of the multipart part: `files`.
+    pub part: String,
+    /// The client's file name, made safe.
+    pub name: String,
+    pub path: PathBuf,
+    pub bytes: u64,
+}
+
+/// Whether, and how, a run is to be stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stop {
+    /// Go on.
+    #[default]
+    No,
+    /// The job is being cancelled (or this worker must let go): stop with grace.
+    Graceful,
+    /// Force: kill now.
+    Kill,
+}
+
+/// What a run gets.
+pub struct RunContext {
+    pub claimed: ClaimedRun,
+    /// Changes when the run is to be stopped; only ever gets stronger.
+    pub stop: watch::Receiver<Stop>,
+}
+
+/// What a run came to. Returned also, and above all, when it was stopped.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    pub verdict: Verdict,
+    pub exit_code: Option<i32>,
+    /// Evidence, whenever a stop was asked for. `confirmed: false` keeps the job `cancelling`.
+    pub stop: Option<StopEvidence>,
+    /// Files made, not yet in their place: `adopt` moves them once the result is accepted.
+    pub produced: Vec<ArtifactRow>,
+}
+
+/// What became of a run whose worker died.
+#[derive(Clone, Debug)]
+pub enum Recovery {
+    /// It had ended by itself and left its result.
+    Finished(RunOutcome),
+    /// It was stopped, or nothing of it was found. `confirmed` says whether that is known.
+    Stopped(StopEvidence),
+}
+
+/// One kind of job. Object safe; shared by all runs.
+#[async_trait]
+pub trait JobKind: Send + Sync {
+    fn kind(&self) -> Kind;
+
+    /// Its phases in order, at least one.
+    fn phases(&self) -> &'static [Phase];
+
+    /// Checks a spec and makes the units of the first phase. Stores nothing.
+    ///
+    /// # Errors
+    /// `Invalid` with the field and a sentence.
+    async fn admit(&self, spec: serde_json::Value, uploads: &[Upload]) -> Result<Admitted>;
+
+    /// Checks a rerun over these units of a job; the spec is the one accepted then.
+    async fn admit_again(&self, spec: &str, units: Vec<NewUnit>) -> Result<Admitted>;
+
+    /// Units of a later phase, asked for when the one before it is over.
+    async fn units(&self, job: &JobRecord, phase: Phase) -> Result<Vec<NewUnit>>;
+
+    /// Runs one unit to its end or its proven stop.
+    async fn run(&self, context: RunContext) -> RunOutcome;
+
+    /// The result was accepted: what was produced moves to its place.
+    async fn adopt(&self, run: &ClaimedRun, outcome: &RunOutcome) -> Result<()>;
+
+    /// The result is stored, or fenced: what is left of the run's own files can go.
+    async fn tidy(&self, run_id: RunId);
+
+    /// Finds and stops what is left of a run whose worker is gone.
+    async fn recover(&self, run: &OpenRun) -> Result<Recovery>;
+}
+
+/// The kinds that this build has.
+#[derive(Clone)]
+pub struct Registry {
+    kinds: Arc<[Arc<dyn JobKind>]>,
+}
+
+impl Registry {
+    /// A registry of these kinds.
+    #[must_use]
+    pub fn new(kinds: Vec<Arc<dyn JobKind>>) -> Self {
+        Registry { kinds: kinds.into() }
+    }
+
+    /// The kind by its name; `None` when this build does not have it.
+    #[must_use]
+    pub fn get(&self, kind: Kind) -> Option<Arc<dyn JobKind>> {
+        self.kinds.iter().find(|candidate| candidate.kind() == kind).cloned()
+    }
+}
