@@ -1,4 +1,14 @@
-//! What the browser sees, and the types that both sides speak. Start reading in [`model::phase`].
+//! What the browser sees, and the types that both sides speak. Start reading in [`model::phase`]; the console
+//! begins in [`app`].
 
+pub mod app;
+pub mod assets;
+pub mod backend;
+pub mod client;
+mod components;
+mod hooks;
 pub mod model;
+mod pages;
 pub mod paths;
+
+pub use app::{App, shell};

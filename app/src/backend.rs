@@ -1,0 +1,119 @@
+//! What a page may ask. In the server the answers come straight from its services; in the browser over HTTP
+//! ([`client`](crate::client)). Pages do not know which.
+//!
+//! The server puts into the context of every rendering: an [`Arc<dyn Backend>`](Backend), a [`PageState`],
+//! the [`AssetNames`](crate::assets::AssetNames) and, if it wants to hear of "not found", a [`SetStatus`].
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, Page, Plan, Problem, Receipt, Timestamp,
+    Unit, UnitQuery,
+};
+
+/// What a question comes to.
+pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Problem>> + Send>>;
+
+/// Questions of the console's pages. Nothing here changes anything.
+pub trait Backend: Send + Sync {
+    /// A page of the list.
+    fn jobs(&self, query: JobQuery) -> Answer<JobList>;
+    /// One job with all that the detail page shows.
+    fn job(&self, id: JobId) -> Answer<Job>;
+    /// A page of its units.
+    fn units(&self, id: JobId, query: UnitQuery) -> Answer<Page<Unit>>;
+    /// The latest lines of all units, or the log of one from `cursor` on.
+    fn log(&self, id: JobId, unit: Option<u64>, cursor: Option<String>) -> Answer<LogPage>;
+    /// A page of its artifacts.
+    fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>>;
+    /// What a delete would remove (a dry run).
+    fn plan(&self, id: JobId) -> Answer<Plan>;
+    /// A page of the receipts.
+    fn removals(&self, cursor: Option<String>) -> Answer<Page<Receipt>>;
+    /// One receipt.
+    fn removal(&self, id: JobId) -> Answer<Receipt>;
+    /// A page of the audit.
+    fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>>;
+    /// What the new-job form may offer.
+    fn form_options(&self) -> Answer<FormOptions>;
+}
+
+/// The backend as it stands in the context.
+pub type SharedBackend = Arc<dyn Backend>;
+
+/// Who is signed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Viewer {
+    pub name: String,
+}
+
+/// Facts of one request that the page needs beside the data. Sent to the browser with the page, so that hydration
+/// sees the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageState {
+    /// `None`: only the sign-in page is rendered, whatever the address.
+    pub viewer: Option<Viewer>,
+    /// Name of the machine.
+    pub host: String,
+    /// Version of Belay.
+    pub version: String,
+    /// The server's clock.
+    pub now: Timestamp,
+    /// What the form post before this page came to.
+    pub flash: Option<Flash>,
+    /// The form post that failed and whose page this is.
+    pub form: Option<FormState>,
+}
+
+/// A message to show once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flash {
+    pub tone: Tone,
+    /// One sentence.
+    pub text: String,
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// Words and address of a way on.
+    #[serde(default)]
+    pub link: Option<(String, String)>,
+}
+
+/// Meaning of a message: picks colour, icon and role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tone {
+    /// A stop is proven.
+    Proof,
+    /// Done.
+    Completed,
+    /// A stop was asked for and is not proven yet.
+    Cancelling,
+    /// Good to know.
+    Info,
+    /// Not as wished.
+    Warning,
+    /// Failed; stays until dismissed.
+    Failed,
+}
+
+/// A form post that failed: why, and what had been typed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormState {
+    pub problem: Problem,
+    /// Names and values of the fields. Never a secret.
+    pub values: Vec<(String, String)>,
+}
+
+impl FormState {
+    /// The value that was typed into `name`; empty when there was none.
+    #[must_use]
+    pub fn value(&self, name: &str) -> &str {
+        self.values.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// Lets a page say which HTTP status it is: 404 for a job that is not there. In the context of the server only.
+#[derive(Clone)]
+pub struct SetStatus(pub Arc<dyn Fn(u16) + Send + Sync>);

@@ -1,0 +1,273 @@
+//! The HTTP side of the console, in the browser only: `fetch` with a deadline, given up when nobody waits any
+//! more; problem documents decoded.
+//!
+//! All of it compiles in the server too, where nothing calls it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
+
+use js_sys::{Function, Promise};
+use send_wrapper::SendWrapper;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortController, Headers, RequestInit, Response};
+
+use crate::{
+    backend::{Answer, Backend},
+    model::{
+        Artifact, AuditEvent, CancelAnswer, CancelRequest, DeleteAnswer, FormOptions, Job, JobId, JobList, JobQuery,
+        LogPage, Page, Plan, Problem, Receipt, RerunRequest, Unit, UnitQuery,
+    },
+    paths::api,
+};
+
+/// Milliseconds after which a question is given up.
+const DEADLINE_MS: i32 = 10_000;
+
+/// A delete may wait for 10 s in the server before it answers 202.
+const DELETE_DEADLINE_MS: i32 = 20_000;
+
+/// The code of a problem that never reached a server, or got no answer from one.
+pub const NETWORK: &str = "NETWORK";
+
+/// Answers kept with their ETag, by address: what a 304 stands for.
+type Kept = HashMap<String, (String, String)>;
+
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::new(HashMap::new());
+}
+
+/// Addresses whose last answer is kept; beyond it all are dropped.
+const KEPT_ADDRESSES: usize = 24;
+
+/// Aborts a request when it is dropped: the page that asked is gone, or the deadline is over.
+struct InFlight {
+    controller: AbortController,
+    timer: Option<i32>,
+    _on_deadline: Closure<dyn FnMut()>,
+}
+
+impl InFlight {
+    fn start(deadline_ms: i32, expired: Rc<Cell<bool>>) -> Result<Self, JsValue> {
+        let controller = AbortController::new()?;
+        let aborted = controller.clone();
+        let on_deadline = Closure::new(move || {
+            expired.set(true);
+            aborted.abort();
+        });
+        let timer = web_sys::window().and_then(|window| {
+            window
+                .set_timeout_with_callback_and_timeout_and_arguments_0(
+                    on_deadline.as_ref().unchecked_ref(),
+                    deadline_ms,
+                )
+                .ok()
+        });
+        Ok(InFlight { controller, timer, _on_deadline: on_deadline })
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let (Some(window), Some(timer)) = (web_sys::window(), self.timer) {
+            window.clear_timeout_with_handle(timer);
+        }
+        self.controller.abort();
+    }
+}
+
+/// Status, ETag and body of an answer.
+struct Reply {
+    status: u16,
+    etag: Option<String>,
+    body: String,
+}
+
+fn network(detail: &str) -> Problem {
+    Problem {
+        title: "Network failure".to_owned(),
+        detail: detail.to_owned(),
+        error: NETWORK.to_owned(),
+        ..Problem::default()
+    }
+}
+
+async fn exchange(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+    deadline_ms: i32,
+) -> Result<Reply, Problem> {
+    let expired = Rc::new(Cell::new(false));
+    let answer = async {
+        let flight = InFlight::start(deadline_ms, expired.clone())?;
+        let init = RequestInit::new();
+        init.set_method(method);
+        init.set_signal(Some(&flight.controller.signal()));
+        let list = Headers::new()?;
+        list.set("accept", "application/json")?;
+        for (name, value) in headers {
+            list.set(name, value)?;
+        }
+        if let Some(body) = body {
+            list.set("content-type", "application/json")?;
+            init.set_body(&JsValue::from_str(body));
+        }
+        init.set_headers(&list);
+        let window = web_sys::window().ok_or(JsValue::NULL)?;
+        let response: Response = JsFuture::from(window.fetch_with_str_and_init(url, &init)).await?.dyn_into()?;
+        let text = JsFuture::from(response.text()?).await?;
+        Ok::<_, JsValue>(Reply {
+            status: response.status(),
+            etag: response.headers().get("etag")?,
+            body: text.as_string().unwrap_or_default(),
+        })
+    };
+    answer.await.map_err(|_| {
+        network(if expired.get() { "The server did not answer in time." } else { "The server cannot be reached." })
+    })
+}
+
+fn decode<T: DeserializeOwned>(reply: &Reply) -> Result<T, Problem> {
+    if (200..300).contains(&reply.status) {
+        return serde_json::from_str(&reply.body).map_err(|_| network("The server's answer could not be read."));
+    }
+    Err(problem_of(reply.status, &reply.body))
+}
+
+/// The problem that an answer with an error status carries.
+#[must_use]
+pub(crate) fn problem_of(status: u16, body: &str) -> Problem {
+    serde_json::from_str(body).unwrap_or_else(|_| Problem {
+        title: "Unexpected answer".to_owned(),
+        status,
+        detail: format!("The server answered with status {status}."),
+        error: "UNEXPECTED".to_owned(),
+        ..Problem::default()
+    })
+}
+
+/// GET with the ETag of the last answer; a 304 gives that answer again.
+async fn get<T: DeserializeOwned>(url: String) -> Result<T, Problem> {
+    let kept = KEPT.with_borrow(|kept| kept.get(&url).cloned());
+    let headers: Vec<(&str, &str)> = kept.iter().map(|(etag, _)| ("if-none-match", etag.as_str())).collect();
+    let mut reply = exchange("GET", &url, &headers, None, DEADLINE_MS).await?;
+    if let (304, Some((etag, body))) = (reply.status, kept) {
+        reply = Reply { status: 200, etag: Some(etag), body };
+    } else if let (200, Some(etag)) = (reply.status, &reply.etag) {
+        KEPT.with_borrow_mut(|kept| {
+            if kept.len() >= KEPT_ADDRESSES {
+                kept.clear();
+            }
+            kept.insert(url, (etag.clone(), reply.body.clone()));
+        });
+    }
+    decode(&reply)
+}
+
+fn answer<T: DeserializeOwned + 'static>(url: String) -> Answer<T> {
+    Box::pin(SendWrapper::new(get(url)))
+}
+
+/// Asks the API.
+pub struct HttpBackend;
+
+impl Backend for HttpBackend {
+    fn jobs(&self, query: JobQuery) -> Answer<JobList> {
+        answer(api::jobs(&query))
+    }
+
+    fn job(&self, id: JobId) -> Answer<Job> {
+        answer(api::job(id))
+    }
+
+    fn units(&self, id: JobId, query: UnitQuery) -> Answer<Page<Unit>> {
+        answer(api::units(id, &query))
+    }
+
+    fn log(&self, id: JobId, unit: Option<u64>, cursor: Option<String>) -> Answer<LogPage> {
+        answer(api::log(id, unit, cursor.as_deref()))
+    }
+
+    fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>> {
+        answer(api::artifacts(id, cursor.as_deref()))
+    }
+
+    fn plan(&self, id: JobId) -> Answer<Plan> {
+        Box::pin(SendWrapper::new(async move {
+            let reply = exchange("DELETE", &api::delete(id, false, true, false), &[], None, DEADLINE_MS).await?;
+            decode(&reply)
+        }))
+    }
+
+    fn removals(&self, cursor: Option<String>) -> Answer<Page<Receipt>> {
+        answer(api::removals(cursor.as_deref()))
+    }
+
+    fn removal(&self, id: JobId) -> Answer<Receipt> {
+        answer(api::removal(id))
+    }
+
+    fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>> {
+        answer(api::audit(cursor.as_deref()))
+    }
+
+    fn form_options(&self) -> Answer<FormOptions> {
+        answer(api::FORM_OPTIONS.to_owned())
+    }
+}
+
+fn json<T: serde::Serialize>(body: &T) -> String {
+    serde_json::to_string(body).unwrap_or_default()
+}
+
+/// Stops a job; answers when the stop is proven, or after 2 s with what it waits for.
+///
+/// # Errors
+/// The server's problem, or one with the code [`NETWORK`].
+pub async fn cancel(id: JobId, request: &CancelRequest) -> Result<CancelAnswer, Problem> {
+    let reply = exchange("POST", &api::cancel(id), &[], Some(&json(request)), DEADLINE_MS).await?;
+    decode(&reply)
+}
+
+/// Removes a job.
+///
+/// # Errors
+/// The server's problem, or one with the code [`NETWORK`].
+pub async fn delete(id: JobId, force: bool, keep_files: bool) -> Result<DeleteAnswer, Problem> {
+    let reply = exchange("DELETE", &api::delete(id, force, false, keep_files), &[], None, DELETE_DEADLINE_MS).await?;
+    decode(&reply)
+}
+
+/// Makes a new job over the units of `id`.
+///
+/// # Errors
+/// The server's problem, or one with the code [`NETWORK`].
+pub async fn rerun(id: JobId, request: &RerunRequest) -> Result<Job, Problem> {
+    let reply = exchange("POST", &api::rerun(id), &[], Some(&json(request)), DEADLINE_MS).await?;
+    decode(&reply)
+}
+
+/// Tries again to remove what a removal left.
+///
+/// # Errors
+/// The server's problem, or one with the code [`NETWORK`].
+pub async fn retry_removal(id: JobId) -> Result<Receipt, Problem> {
+    let reply = exchange("POST", &api::retry_removal(id), &[], Some("{}"), DELETE_DEADLINE_MS).await?;
+    decode(&reply)
+}
+
+/// Waits. Dropping the future forgets the wait.
+pub(crate) async fn sleep(millis: i32) {
+    let promise = Promise::new(&mut |resolve: Function, _| {
+        if let Some(window) = web_sys::window() {
+            let _ = window.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, millis);
+        }
+    });
+    let _ = JsFuture::from(promise).await;
+}

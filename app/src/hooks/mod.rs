@@ -1,0 +1,1 @@
+//! Behaviour that pages share.
