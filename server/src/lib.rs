@@ -4,6 +4,7 @@
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod http;
 pub mod kinds;
 pub mod process {}
 pub mod store;

@@ -62,7 +62,10 @@ fn compile(root: &Path) -> Result<PathBuf> {
         .current_dir(root)
         .status()
         .context("cargo could not be started")?;
-    ensure!(status.success(), "the frontend did not compile (is the target there? rustup target add wasm32-unknown-unknown)");
+    ensure!(
+        status.success(),
+        "the frontend did not compile (is the target there? rustup target add wasm32-unknown-unknown)"
+    );
     Ok(target_dir.join("wasm32-unknown-unknown/wasm-release/frontend.wasm"))
 }
 

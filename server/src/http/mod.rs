@@ -1,0 +1,3 @@
+//! Speaks HTTP: the REST API, the console's pages, the browser bundle.
+
+pub(crate) mod assets;
