@@ -1,0 +1,62 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+LISTEN ?= 127.0.0.1:8080
+DATA ?= data
+CONFIG ?= server/sample/belay.toml
+
+# nextest where it is installed; cargo's own runner does as well.
+RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
+LOGS := target/test-logs
+
+.PHONY: help build bundle wasm-target run test lint unit browser bench fmt
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: bundle ## build target/release/belay, the console inside
+	cargo build --release -p belay-server
+
+bundle: wasm-target
+	cargo run --release -p belay-frontend --bin bundle
+
+wasm-target:
+	@if command -v rustup >/dev/null && ! rustup target list --installed | grep -qx wasm32-unknown-unknown; then \
+		rustup target add wasm32-unknown-unknown; \
+	fi
+
+run: build ## build, then start on http://127.0.0.1:8080 with a sample job (LISTEN=, DATA=, CONFIG=)
+	target/release/belay serve --listen $(LISTEN) --data-dir $(DATA) --config $(CONFIG) --sample
+
+test: lint build ## everything: format, lints, unit, integration and browser tests
+	@mkdir -p $(LOGS); rm -f $(LOGS)/*; failed=0; \
+	for part in unit browser; do \
+		$(MAKE) --no-print-directory $$part 2>&1 | tee $(LOGS)/$$part.log || failed=1; \
+	done; \
+	.ci/summary $(LOGS)/*.log || failed=1; \
+	exit $$failed
+
+# The release profiles, so that the macros compiled here serve the builds below as well.
+lint: wasm-target
+	@if command -v rustup >/dev/null; then rustup component add --quiet rustfmt clippy 2>/dev/null || true; fi
+	cargo fmt --check
+	cargo clippy --release -p belay-server --all-targets -- -D warnings
+	cargo clippy --release -p belay-app --features ssr --all-targets -- -D warnings
+	cargo clippy --release -p belay-frontend --bin bundle -- -D warnings
+	cargo clippy --profile wasm-release -p belay-frontend --lib --target wasm32-unknown-unknown -- -D warnings
+
+unit:
+	@failed=0; \
+	cargo $(RUNNER) --release -p belay-server || failed=1; \
+	cargo $(RUNNER) --release -p belay-app --features ssr || failed=1; \
+	exit $$failed
+
+browser:
+	chromium=$$(end2end/setup) && cd end2end && CHROMIUM_PATH=$$chromium npx --no-install playwright test
+
+bench: build ## measure speed and size, print the table
+	cargo bench -p belay-server
+
+fmt: ## format the Rust sources
+	cargo fmt
