@@ -7,4 +7,5 @@ pub mod error;
 pub mod http;
 pub mod kinds;
 pub mod process {}
+mod secret;
 pub mod store;

@@ -59,6 +59,8 @@ codes! {
     InvalidCancel = "INVALID_CANCEL",
     /// The same Idempotency-Key came with another body before.
     IdempotencyConflict = "IDEMPOTENCY_CONFLICT",
+    /// Too many failed sign-ins from this address; see `Retry-After`.
+    TooManyRequests = "TOO_MANY_REQUESTS",
     /// The database was busy for too long.
     StoreBusy = "STORE_BUSY",
     /// No space left on the disk.

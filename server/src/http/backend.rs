@@ -1,0 +1,74 @@
+//! The console's questions, answered by the engine itself while a page is rendered.
+
+use std::future::Future;
+
+use app::{
+    backend::{Answer, Backend},
+    model::{
+        Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, Page, Plan, Receipt, Unit, UnitQuery,
+    },
+};
+
+use super::{AppState, problem::Failure, status};
+use crate::error::Result;
+
+/// The backend of one rendering. One role for now: whoever is signed in may see everything.
+#[derive(Clone)]
+pub(crate) struct EngineBackend(pub(crate) AppState);
+
+/// The answer of `work`, its error as the API would tell it.
+fn answer<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Answer<T> {
+    Box::pin(async move { work.await.map_err(|error| Failure::from(error).problem()) })
+}
+
+impl Backend for EngineBackend {
+    fn jobs(&self, query: JobQuery) -> Answer<JobList> {
+        let state = self.0.clone();
+        answer(async move { state.engine.jobs(&query).await })
+    }
+
+    fn job(&self, id: JobId) -> Answer<Job> {
+        let state = self.0.clone();
+        answer(async move { state.engine.job(id).await })
+    }
+
+    fn units(&self, id: JobId, query: UnitQuery) -> Answer<Page<Unit>> {
+        let state = self.0.clone();
+        answer(async move { state.engine.units(id, &query).await })
+    }
+
+    fn log(&self, id: JobId, unit: Option<u64>, cursor: Option<String>) -> Answer<LogPage> {
+        let state = self.0.clone();
+        answer(async move { state.engine.log(id, unit, cursor.as_deref()).await })
+    }
+
+    fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>> {
+        let state = self.0.clone();
+        answer(async move { state.engine.artifacts(id, cursor.as_deref()).await })
+    }
+
+    fn plan(&self, id: JobId) -> Answer<Plan> {
+        let state = self.0.clone();
+        answer(async move { state.engine.plan(id, false).await })
+    }
+
+    fn removals(&self, cursor: Option<String>) -> Answer<Page<Receipt>> {
+        let state = self.0.clone();
+        answer(async move { state.engine.receipts(cursor.as_deref()).await })
+    }
+
+    fn removal(&self, id: JobId) -> Answer<Receipt> {
+        let state = self.0.clone();
+        answer(async move { state.engine.receipt(id).await })
+    }
+
+    fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>> {
+        let state = self.0.clone();
+        answer(async move { state.store.audit_events(cursor.as_deref(), status::AUDIT_PAGE).await })
+    }
+
+    fn form_options(&self) -> Answer<FormOptions> {
+        let options = status::options(&self.0.config);
+        answer(async move { Ok(options) })
+    }
+}

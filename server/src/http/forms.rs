@@ -1,0 +1,348 @@
+//! The console without WebAssembly: plain form posts that do what the API does, then send the browser to a page.
+
+use app::{
+    backend::{Flash, Tone},
+    model::{
+        CancelAnswer, CancelOutcome, CancelRequest, DeleteAnswer, DeleteStatus, ErrorCode, JobId, RerunRequest,
+        RerunUnits,
+    },
+    paths::console,
+};
+use axum::{
+    Form,
+    extract::{Request, State, rejection::FormRejection},
+    http::{HeaderMap, Uri},
+    response::{IntoResponse, Redirect, Response},
+};
+use serde_json::{Map, Value};
+
+use super::{
+    AppState,
+    auth::Caller,
+    extract::JobPath,
+    jobs::{SubmitBody, rerun_as, submit_reserved, to_the_end},
+    pages,
+    problem::{Answer, Failure},
+    removals::{delete_as, retry_as},
+    uploads::{self, Intake, Reservation},
+};
+use crate::engine::DeleteOptions;
+
+type Fields = Result<Form<Vec<(String, String)>>, FormRejection>;
+
+/// What a page's form held.
+struct Typed(Vec<(String, String)>);
+
+impl Typed {
+    fn new(form: Fields) -> Self {
+        Typed(form.map(|form| form.0).unwrap_or_default())
+    }
+
+    /// Not empty.
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn ticked(&self, name: &str) -> bool {
+        self.text(name).is_some_and(|value| !matches!(value, "false" | "0" | "off"))
+    }
+}
+
+/// To a page, with a message for it.
+fn go(state: &AppState, place: &str, flash: Option<Flash>) -> Response {
+    let mut response = Redirect::to(place).into_response();
+    if let Some(flash) = flash {
+        pages::leave_flash(state, &mut response, &flash);
+    }
+    response
+}
+
+fn flash(tone: Tone, text: impl Into<String>) -> Flash {
+    Flash { tone, text: text.into(), detail: None, link: None }
+}
+
+fn with_receipt(mut flash: Flash, id: JobId) -> Flash {
+    flash.link = Some(("View receipt".to_owned(), console::removal(id)));
+    flash
+}
+
+/// What cannot be shown on the form's own page: the job is gone.
+fn gone(state: &AppState, id: JobId, failure: &Failure) -> Option<Response> {
+    match failure.code {
+        ErrorCode::JobDeleted => {
+            let message = with_receipt(flash(Tone::Info, "This job was already deleted."), id);
+            Some(go(state, console::JOBS, Some(message)))
+        }
+        ErrorCode::JobNotFound => {
+            Some(go(state, console::JOBS, Some(flash(Tone::Info, "There is no such job any more."))))
+        }
+        ErrorCode::JobDeleting => Some(go(state, console::JOBS, Some(flash(Tone::Info, "This job is being deleted.")))),
+        ErrorCode::Unauthenticated
+        | ErrorCode::Forbidden
+        | ErrorCode::CrossOrigin
+        | ErrorCode::UnknownHost
+        | ErrorCode::JobActive
+        | ErrorCode::NotFound
+        | ErrorCode::MethodNotAllowed
+        | ErrorCode::BodyTooLarge
+        | ErrorCode::UnsupportedMediaType
+        | ErrorCode::InvalidBody
+        | ErrorCode::InvalidQuery
+        | ErrorCode::InvalidSpec
+        | ErrorCode::InvalidCancel
+        | ErrorCode::IdempotencyConflict
+        | ErrorCode::TooManyRequests
+        | ErrorCode::StoreBusy
+        | ErrorCode::DiskFull
+        | ErrorCode::ShuttingDown
+        | ErrorCode::Internal => None,
+    }
+}
+
+/// `POST /jobs/{job_id}/cancel` with `reason` (the API's `notes`) and `force`.
+pub(crate) async fn cancel(
+    State(state): State<AppState>,
+    caller: Caller,
+    JobPath(id): JobPath,
+    uri: Uri,
+    headers: HeaderMap,
+    form: Fields,
+) -> Response {
+    let typed = Typed::new(form);
+    // A textarea sends its line ends as two characters, and counts them as one.
+    let notes = typed.text("reason").map(|text| text.replace("\r\n", "\n"));
+    let request = CancelRequest { reason: None, notes, force: typed.ticked("force") };
+    let (engine, actor) = (state.engine.clone(), caller.actor());
+    let answer = to_the_end(async move { engine.cancel(&actor, id, request).await }).await;
+    match answer.map_err(Failure::from) {
+        Ok(answer) => go(&state, &console::job(id), Some(cancel_flash(&answer))),
+        Err(failure) => match gone(&state, id, &failure) {
+            Some(response) => response,
+            None => pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, typed.0).await,
+        },
+    }
+}
+
+fn cancel_flash(answer: &CancelAnswer) -> Flash {
+    match answer.outcome {
+        CancelOutcome::Cancelled => flash(Tone::Proof, "Job cancelled successfully"),
+        CancelOutcome::Cancelling => flash(Tone::Cancelling, &answer.message),
+        CancelOutcome::AlreadyCancelled | CancelOutcome::AlreadyFinished => flash(Tone::Info, &answer.message),
+    }
+}
+
+/// `POST /jobs/{job_id}/delete` with `force` and `keep_files`.
+pub(crate) async fn delete(
+    State(state): State<AppState>,
+    caller: Caller,
+    JobPath(id): JobPath,
+    uri: Uri,
+    headers: HeaderMap,
+    form: Fields,
+) -> Response {
+    let typed = Typed::new(form);
+    let options = DeleteOptions { force: typed.ticked("force"), keep_files: typed.ticked("keep_files") };
+    match delete_as(&state, &caller, id, options).await {
+        Ok(answer) => go(&state, console::JOBS, Some(delete_flash(&answer))),
+        // The same question again, now about force.
+        Err(failure) if failure.code == ErrorCode::JobActive => {
+            go(&state, &format!("{}?force=1", console::delete(id)), None)
+        }
+        Err(failure) => match gone(&state, id, &failure) {
+            Some(response) => response,
+            None => pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, typed.0).await,
+        },
+    }
+}
+
+fn delete_flash(answer: &DeleteAnswer) -> Flash {
+    match answer.status {
+        DeleteStatus::Deleted => with_receipt(flash(Tone::Completed, "Job deleted successfully"), answer.job_id),
+        DeleteStatus::Deleting => {
+            flash(Tone::Info, "Deletion is taking longer than expected. Check back in a few minutes.")
+        }
+    }
+}
+
+/// `POST /jobs/{job_id}/rerun` with `units` (`all`, `unfinished`) and `name`.
+pub(crate) async fn rerun(
+    State(state): State<AppState>,
+    caller: Caller,
+    JobPath(id): JobPath,
+    headers: HeaderMap,
+    form: Fields,
+) -> Response {
+    let typed = Typed::new(form);
+    let units = if typed.text("units") == Some("unfinished") { RerunUnits::Unfinished } else { RerunUnits::All };
+    let request = RerunRequest { units, name: typed.text("name").map(str::to_owned) };
+    match rerun_as(&state, caller.actor(), id, request, None).await {
+        Ok(job) => go(&state, &console::job(job.job_id), Some(flash(Tone::Completed, "Job submitted"))),
+        Err(failure) => match gone(&state, id, &failure) {
+            Some(response) => response,
+            None => {
+                // Rerun is a button of the detail page: its problem is shown there.
+                let uri = console::job(id).parse().unwrap_or_default();
+                pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, typed.0).await
+            }
+        },
+    }
+}
+
+/// `POST /removals/{job_id}/retry`
+pub(crate) async fn retry_removal(
+    State(state): State<AppState>,
+    caller: Caller,
+    JobPath(id): JobPath,
+    headers: HeaderMap,
+) -> Response {
+    match retry_as(&state, &caller, id).await {
+        Ok(receipt) => {
+            let message = if receipt.left.is_empty() {
+                flash(Tone::Completed, "Everything is gone now.")
+            } else {
+                flash(Tone::Warning, "Tried again. Something is still left, see below.")
+            };
+            go(&state, &console::removal(id), Some(message))
+        }
+        Err(failure) => {
+            let uri = console::removal(id).parse().unwrap_or_default();
+            pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, Vec::new()).await
+        }
+    }
+}
+
+/// `POST /jobs/new`, multipart: the fields of [`spec_of`] and `files`.
+pub(crate) async fn new_job(State(state): State<AppState>, caller: Caller, request: Request) -> Response {
+    let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    match try_new_job(&state, &caller, request).await {
+        Ok(id) => go(&state, &console::job(id), Some(flash(Tone::Completed, "Job submitted"))),
+        Err((failure, values)) => {
+            pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, values).await
+        }
+    }
+}
+
+type Typing = Vec<(String, String)>;
+
+async fn try_new_job(state: &AppState, caller: &Caller, request: Request) -> Result<JobId, (Failure, Typing)> {
+    let untyped = |failure| (failure, Vec::new());
+    let reservation = Reservation::new(&state.engine).await.map_err(untyped)?;
+    let intake = match uploads::receive(request, &reservation, state.config.files.max_upload_bytes).await {
+        Ok(intake) => intake,
+        Err(failure) => {
+            reservation.discard().await;
+            return Err(untyped(failure));
+        }
+    };
+    let Intake { fields, uploads, .. } = intake;
+    let typed = Typed(fields);
+    let body = match body_of(&typed) {
+        Ok(body) => body,
+        Err(failure) => {
+            reservation.discard().await;
+            return Err((failure, typed.0));
+        }
+    };
+    match submit_reserved(&caller.actor(), reservation, body, uploads, None, state).await {
+        Ok(job) => Ok(job.job_id),
+        Err(failure) => Err((failure, typed.0)),
+    }
+}
+
+fn body_of(typed: &Typed) -> Answer<SubmitBody> {
+    Ok(SubmitBody {
+        name: typed.text("name").unwrap_or_default().into(),
+        kind: typed.text("kind").unwrap_or("files").into(),
+        spec: Value::Object(spec_of(typed)?),
+    })
+}
+
+/// The spec of a `files` job from `preset` or `command` (words as a shell splits them), `inputs` (one a line),
+/// `parallel`, `timeout_s`, `grace_s`.
+fn spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
+    let mut spec = Map::new();
+    if let Some(preset) = typed.text("preset") {
+        spec.insert("preset".to_owned(), preset.into());
+    } else if let Some(command) = typed.text("command") {
+        let words = split_words(command)
+            .ok_or_else(|| Failure::invalid_spec("spec.command", "The command has a quote that is not closed."))?;
+        spec.insert("command".to_owned(), words.into());
+    }
+    let inputs: Vec<&str> =
+        typed.text("inputs").unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if !inputs.is_empty() {
+        spec.insert("inputs".to_owned(), inputs.into());
+    }
+    for name in ["parallel", "timeout_s", "grace_s"] {
+        if let Some(text) = typed.text(name) {
+            let number: u32 = text.parse().map_err(|_| {
+                Failure::invalid_spec(&format!("spec.{name}"), format!("`{name}` takes a whole number."))
+            })?;
+            spec.insert(name.to_owned(), number.into());
+        }
+    }
+    Ok(spec)
+}
+
+/// Words as a POSIX shell would split them: quotes and backslashes, nothing else. `None`: a quote is open.
+fn split_words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some('\''), c) => word.get_or_insert_default().push(c),
+            (Some(_), '\\') => match chars.next()? {
+                escaped @ ('"' | '\\' | '$' | '`') => word.get_or_insert_default().push(escaped),
+                other => word.get_or_insert_default().extend(['\\', other]),
+            },
+            (None, '\\') => word.get_or_insert_default().push(chars.next()?),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_split_as_a_shell_does() {
+        let split = |text| split_words(text).map(|words| words.join("|"));
+        assert_eq!(
+            split("convert {file}  -resize 50% {out}/{name}").unwrap(),
+            "convert|{file}|-resize|50%|{out}/{name}"
+        );
+        assert_eq!(split(r#"sh -c 'echo "$BELAY_FILE"'"#).unwrap(), r#"sh|-c|echo "$BELAY_FILE""#);
+        assert_eq!(split(r#"a "b \" c" d\ e '' "#).unwrap(), r#"a|b " c|d e|"#);
+        assert_eq!(split("a 'b"), None);
+        assert_eq!(split("").unwrap(), "");
+    }
+
+    #[test]
+    fn the_form_makes_the_spec_that_the_api_takes() {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let typed = Typed(vec![
+            field("name", " Nightly "),
+            field("preset", "sha256"),
+            field("command", ""),
+            field("inputs", "a.txt\r\n\r\nb c\r\n"),
+            field("parallel", "4"),
+            field("timeout_s", ""),
+        ]);
+        let body = body_of(&typed).unwrap();
+        assert_eq!(body.name, "Nightly");
+        assert_eq!(body.spec, serde_json::json!({"preset": "sha256", "inputs": ["a.txt", "b c"], "parallel": 4}));
+        let bad = Typed(vec![field("parallel", "many")]);
+        assert_eq!(body_of(&bad).unwrap_err().field.as_deref(), Some("spec.parallel"));
+    }
+}

@@ -1,0 +1,241 @@
+//! Multipart bodies: text fields kept, files streamed to the new job's own folder.
+
+use std::path::{Path, PathBuf};
+
+use app::model::{ErrorCode, JobId};
+use axum::{
+    body::Body,
+    extract::{FromRequest as _, Multipart, Request, multipart::Field},
+    http::HeaderMap,
+};
+use sha2::{Digest, Sha256};
+use tokio::{
+    fs::{File, OpenOptions},
+    io::AsyncWriteExt as _,
+};
+
+use super::{
+    body,
+    problem::{Answer, Failure},
+};
+use crate::{engine::Engine, error::Error, kinds::Upload, secret};
+
+/// The part that holds the job as JSON.
+pub(crate) const JOB_PART: &str = "job";
+
+/// The part that holds files of a `files` job.
+const FILES_PART: &str = "files";
+
+/// Most files a request.
+const MAX_FILES: usize = 100_000;
+
+/// Room for boundaries, part headers and text fields beside the files.
+const ENVELOPE: u64 = 16 << 20;
+
+/// A job's id and its folder for uploads. Both go when nothing comes of the submit, also when its caller hangs up.
+pub(crate) struct Reservation {
+    engine: Engine,
+    pub(crate) job_id: JobId,
+    folder: PathBuf,
+    kept: bool,
+}
+
+impl Reservation {
+    pub(crate) async fn new(engine: &Engine) -> Answer<Self> {
+        let (job_id, folder) = engine.reserve().await?;
+        Ok(Reservation { engine: engine.clone(), job_id, folder, kept: false })
+    }
+
+    /// The job was stored: the folder is its own now.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    /// Removes the folder now.
+    pub(crate) async fn discard(mut self) {
+        self.kept = true;
+        self.engine.discard(self.job_id).await;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.kept {
+            let (engine, job_id) = (self.engine.clone(), self.job_id);
+            tokio::spawn(async move { engine.discard(job_id).await });
+        }
+    }
+}
+
+/// What a multipart body held.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    /// Text fields, in order.
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) uploads: Vec<Upload>,
+    /// SHA-256 over names and contents, hexadecimal: the same whatever boundary the client chose.
+    pub(crate) hash: String,
+}
+
+impl Intake {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Reads a multipart request into the reservation's folder.
+pub(crate) async fn receive(request: Request, reservation: &Reservation, max_bytes: u64) -> Answer<Intake> {
+    let headers = request.headers().clone();
+    if body::content_length(&headers).is_some_and(|length| length > max_bytes.saturating_add(ENVELOPE)) {
+        return Err(too_large(&headers, request.into_body(), max_bytes).await);
+    }
+    let mut multipart = Multipart::from_request(request, &())
+        .await
+        .map_err(|_| Failure::invalid_body("The multipart body has no usable boundary."))?;
+    let mut intake = Intake::default();
+    let mut hash = Sha256::new();
+    let mut room = Room { files: max_bytes, text: body::MAX_JSON };
+    while let Some(field) = multipart.next_field().await.map_err(|_| cut_off())? {
+        let part = field.name().unwrap_or_default().to_owned();
+        hash.update(part.as_bytes());
+        hash.update([0]);
+        match field.file_name().map(str::to_owned) {
+            // `job` may come as a file: `curl -F job=@job.json`.
+            Some(file_name) if part != JOB_PART => {
+                let Some(name) = safe_name(&file_name) else {
+                    skip_empty(field).await?;
+                    continue;
+                };
+                hash.update(name.as_bytes());
+                hash.update([0]);
+                if part != FILES_PART {
+                    return Err(Failure::invalid_spec(&part, format!("Files come in parts named `{FILES_PART}`.")));
+                }
+                if intake.uploads.iter().any(|upload| upload.name == name) {
+                    return Err(Failure::invalid_spec(FILES_PART, format!("Two files are named `{name}`."))
+                        .hint("Rename one of them: the name is how a unit is told from another."));
+                }
+                if intake.uploads.len() >= MAX_FILES {
+                    return Err(Failure::invalid_spec(FILES_PART, format!("A job takes at most {MAX_FILES} files.")));
+                }
+                let path = reservation.folder.join(&name);
+                let bytes = store(field, &path, &mut hash, &mut room.files).await?;
+                intake.uploads.push(Upload { part, name, path, bytes });
+            }
+            // multer gives no name for one that is not UTF-8.
+            None if part == FILES_PART => skip_empty(field).await?,
+            Some(_) | None => {
+                let text = read_text(field, &mut room.text).await?;
+                hash.update(text.as_bytes());
+                hash.update([0]);
+                intake.fields.push((part, text));
+            }
+        }
+    }
+    intake.hash = secret::hex(&hash.finalize());
+    Ok(intake)
+}
+
+/// Bytes that may still come.
+struct Room {
+    files: u64,
+    text: u64,
+}
+
+/// The body ended, or broke, before its closing boundary.
+fn cut_off() -> Failure {
+    Failure::invalid_body("The upload ended before it was complete. Nothing was stored.")
+}
+
+async fn too_large(headers: &HeaderMap, body: Body, max_bytes: u64) -> Failure {
+    body::refuse_large(headers, body, max_bytes)
+        .await
+        .field(FILES_PART)
+        .hint("files.max_upload_bytes in belay.toml sets the limit. Large files can be read from a configured root.")
+}
+
+/// Writes a part to a new file. Answers its size.
+async fn store(mut field: Field<'_>, path: &Path, hash: &mut Sha256, room: &mut u64) -> Answer<u64> {
+    let mut file = create(path).await?;
+    let mut bytes = 0_u64;
+    while let Some(chunk) = field.chunk().await.map_err(|_| cut_off())? {
+        let size = chunk.len() as u64;
+        *room = room.checked_sub(size).ok_or_else(|| {
+            Failure::new(ErrorCode::BodyTooLarge, "The files of this job are larger than allowed here.")
+                .field(FILES_PART)
+                .hint("files.max_upload_bytes in belay.toml sets the limit.")
+        })?;
+        hash.update(&chunk);
+        file.write_all(&chunk).await.map_err(Error::from)?;
+        bytes += size;
+    }
+    file.flush().await.map_err(Error::from)?;
+    hash.update(bytes.to_le_bytes());
+    Ok(bytes)
+}
+
+async fn create(path: &Path) -> Answer<File> {
+    Ok(OpenOptions::new().write(true).create_new(true).open(path).await.map_err(Error::from)?)
+}
+
+async fn read_text(mut field: Field<'_>, room: &mut u64) -> Answer<String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|_| cut_off())? {
+        *room = room
+            .checked_sub(chunk.len() as u64)
+            .ok_or_else(|| Failure::new(ErrorCode::BodyTooLarge, "The text fields are larger than 1 MiB."))?;
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::invalid_body("A text field is not UTF-8."))
+}
+
+/// A browser sends a part without name and content when no file was chosen.
+async fn skip_empty(mut field: Field<'_>) -> Answer<()> {
+    while let Some(chunk) = field.chunk().await.map_err(|_| cut_off())? {
+        if !chunk.is_empty() {
+            return Err(Failure::invalid_spec(FILES_PART, "A file has no usable name."));
+        }
+    }
+    Ok(())
+}
+
+/// A client's file name made safe: the last component, no control characters, not `.` or `..`, at most 255 bytes.
+/// Browsers write `"` and line ends as `%22`, `%0D`, `%0A` (and nothing else in per cent).
+fn safe_name(name: &str) -> Option<String> {
+    let decoded = name.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n");
+    let last = decoded.rsplit(['/', '\\']).next().unwrap_or_default();
+    let plain: String = last.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+    let plain = plain.trim();
+    if plain.is_empty() || plain == "." || plain == ".." {
+        return None;
+    }
+    let mut end = plain.len().min(255);
+    while !plain.is_char_boundary(end) {
+        end -= 1;
+    }
+    plain.get(..end).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_cannot_leave_its_folder() {
+        for (given, safe) in [
+            ("a.txt", Some("a.txt")),
+            ("../../etc/passwd", Some("passwd")),
+            ("C:\\fake\\look book.jpg", Some("look book.jpg")),
+            ("new%0Aline.txt", Some("new_line.txt")),
+            ("say %22hi%22.txt", Some("say \"hi\".txt")),
+            ("50%25.txt", Some("50%25.txt")),
+            ("-rf", Some("-rf")),
+            ("..", None),
+            ("a/", None),
+            ("", None),
+        ] {
+            assert_eq!(safe_name(given).as_deref(), safe, "{given}");
+        }
+        assert_eq!(safe_name(&"é".repeat(200)).unwrap().len(), 254);
+    }
+}
