@@ -8,6 +8,7 @@
 //! - the clock is the caller's: `now` is a parameter, so that tests own time.
 
 pub mod records;
+pub mod sqlite;
 
 use async_trait::async_trait;
 
@@ -67,11 +68,14 @@ pub trait Store: Send + Sync {
     async fn stop_orders(&self, worker: &str) -> Result<Vec<StopOrder>>;
     /// Stores a result if the run is still open and held by `result.worker` (the fence), closes it, counts the unit, and,
     /// when no run of a `cancelling` job is left open, ends the job. A fenced result changes nothing.
+    /// In a `cancelling` job a result that proves no end (`stop` unconfirmed, or `Cancelled` without any) leaves the
+    /// run open, as `lost`, and the job waiting: `EvidenceAdded`.
     async fn finish_run(&self, result: RunResult) -> Result<FinishEffect>;
     /// Takes the unit of an open run back to `pending` because its worker is gone or shutting down, after it was proven
     /// that nothing of it is left (or lease and grace are over). `lost`: counts towards the three losses that fail a
     /// unit. In a `cancelling` job the unit becomes `cancelled` with `evidence` instead, if that is confirmed; else
-    /// the run stays open and `lost`.
+    /// the run stays open and `lost`. `lost` without evidence means that nobody knows: such a run is told by
+    /// [`Store::unconfirmed_runs`]; so pass the proof where there is one.
     async fn release_run(
         &self,
         run: RunId,

@@ -1,2 +1,3 @@
-#[test]
-fn t() {}
+//! Integration tests: real parts, one binary.
+
+mod store;

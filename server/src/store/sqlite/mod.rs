@@ -1,0 +1,336 @@
+//! The store in one SQLite file: a write-ahead log, one writing connection, readers beside it.
+//!
+//! `synchronous = NORMAL`: a killed process loses nothing that was committed. A power cut may lose the last
+//! transactions (never half of one, and the file stays sound); every process that Belay ran is gone then too.
+//!
+//! Each write is one transaction that begins IMMEDIATE, so it waits for its turn at the start and never fails in the
+//! middle because somebody else wrote; several processes on one file are fine. Statements are static, their phase
+//! guards are bound from [`app::model::Phase`] (see `rows::phase_set`).
+
+mod audit;
+mod auth;
+mod cancel;
+mod cursor;
+mod delete;
+mod fault;
+mod finish;
+mod jobs;
+mod list;
+mod rows;
+mod runs;
+mod units;
+
+use std::{path::Path, time::Duration};
+
+use app::model::{
+    AuditEvent, JobId, JobQuery, Page, Phase, PhaseCounts, Receipt, RunId, StopEvidence, Timestamp, UnitQuery,
+};
+use async_trait::async_trait;
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{
+    ApiToken, ArtifactRow, BeginDelete, CancelEffect, CancelOrder, Claim, ClaimedRun, DeleteIntent, FinishEffect,
+    Idempotency, JobPage, JobRecord, NewJobRecord, NewUnit, OpenRun, RowsRemoved, RunResult, Session, StopOrder, Store,
+    Submitted, UnitRecord, WorkerRecord,
+};
+use crate::error::{Error, Result};
+
+/// How long a write waits for those of other processes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a call waits for a connection of this process.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const READERS: u32 = 4;
+
+/// See the module. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, makes it when there is none, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// `DiskFull`, `Busy` (another process holds it for more than 5 s), `Internal` when it cannot be opened or was
+    /// written by a newer version.
+    pub async fn open(path: &Path) -> Result<SqliteStore> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("journal_size_limit", "67108864")
+            .pragma("temp_store", "memory");
+        let writer = pool(1).connect_with(options.clone().pragma("cache_size", "-8000")).await?;
+        sqlx::migrate!("src/store/sqlite/migrations").run(&writer).await.map_err(migration_fault)?;
+        let readers =
+            pool(READERS).connect_with(options.pragma("cache_size", "-4000").pragma("query_only", "on")).await?;
+        Ok(SqliteStore { writer, readers })
+    }
+
+    /// Waits for what runs and closes the file; the write-ahead log is folded into it.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// A write transaction. Dropped without a commit it is rolled back.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+fn migration_fault(error: sqlx::migrate::MigrateError) -> Error {
+    match error {
+        sqlx::migrate::MigrateError::Execute(error) => error.into(),
+        other => Error::internal("the database could not be brought up to date", other),
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn submit(
+        &self,
+        job: NewJobRecord,
+        units: Vec<NewUnit>,
+        key: Option<Idempotency>,
+        audit: AuditEvent,
+    ) -> Result<Submitted> {
+        jobs::submit(self, job, units, key, audit).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>> {
+        jobs::job(self, id).await
+    }
+
+    async fn jobs(&self, query: &JobQuery) -> Result<JobPage> {
+        list::jobs(self, query).await
+    }
+
+    async fn phase_counts(&self) -> Result<PhaseCounts> {
+        jobs::phase_counts(self).await
+    }
+
+    async fn change_counter(&self) -> Result<u64> {
+        jobs::change_counter(self).await
+    }
+
+    async fn units(&self, job: JobId, query: &UnitQuery) -> Result<Page<UnitRecord>> {
+        units::units(self, job, query).await
+    }
+
+    async fn unit(&self, job: JobId, index: u64) -> Result<Option<UnitRecord>> {
+        units::unit(self, job, index).await
+    }
+
+    async fn latest_units(&self, job: JobId, limit: u32) -> Result<Vec<UnitRecord>> {
+        units::latest_units(self, job, limit).await
+    }
+
+    async fn artifacts(&self, job: JobId, cursor: Option<&str>, limit: u32) -> Result<Page<ArtifactRow>> {
+        units::artifacts(self, job, cursor, limit).await
+    }
+
+    async fn register_worker(&self, worker: &WorkerRecord) -> Result<()> {
+        runs::register_worker(self, worker).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<ClaimedRun>> {
+        runs::claim(self, claim).await
+    }
+
+    async fn heartbeat(&self, worker: &str, now: Timestamp, lease_until: Timestamp) -> Result<Vec<RunId>> {
+        runs::heartbeat(self, worker, now, lease_until).await
+    }
+
+    async fn stop_orders(&self, worker: &str) -> Result<Vec<StopOrder>> {
+        runs::stop_orders(self, worker).await
+    }
+
+    async fn finish_run(&self, result: RunResult) -> Result<FinishEffect> {
+        finish::finish_run(self, result).await
+    }
+
+    async fn release_run(
+        &self,
+        run: RunId,
+        lost: bool,
+        evidence: Option<StopEvidence>,
+        now: Timestamp,
+    ) -> Result<FinishEffect> {
+        finish::release_run(self, run, lost, evidence, now).await
+    }
+
+    async fn expire_leases(&self, now: Timestamp) -> Result<Vec<OpenRun>> {
+        runs::expire_leases(self, now).await
+    }
+
+    async fn open_runs_of_instance(&self, instance: &str, except: &str) -> Result<Vec<OpenRun>> {
+        runs::open_runs_of_instance(self, instance, except).await
+    }
+
+    async fn open_runs(&self, job: JobId, limit: u32) -> Result<Vec<OpenRun>> {
+        runs::open_runs(self, job, limit).await
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<OpenRun>> {
+        runs::run(self, run).await
+    }
+
+    async fn unconfirmed_runs(&self, job: JobId) -> Result<Vec<OpenRun>> {
+        runs::unconfirmed_runs(self, job).await
+    }
+
+    async fn add_evidence(&self, run: RunId, evidence: StopEvidence, now: Timestamp) -> Result<FinishEffect> {
+        finish::add_evidence(self, run, evidence, now).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerRecord>> {
+        runs::workers(self).await
+    }
+
+    async fn idle_jobs(&self, limit: u32) -> Result<Vec<JobRecord>> {
+        jobs::idle_jobs(self, limit).await
+    }
+
+    async fn enter_phase(
+        &self,
+        job: JobId,
+        from: Phase,
+        to: Phase,
+        units: Vec<NewUnit>,
+        now: Timestamp,
+    ) -> Result<bool> {
+        jobs::enter_phase(self, job, from, to, units, now).await
+    }
+
+    async fn conclude(&self, job: JobId, from: Phase, now: Timestamp) -> Result<Option<Phase>> {
+        jobs::conclude(self, job, from, now).await
+    }
+
+    async fn cancel(&self, order: &CancelOrder, audit: AuditEvent) -> Result<CancelEffect> {
+        cancel::cancel(self, order, audit).await
+    }
+
+    async fn give_up_unproven(&self, job: JobId, now: Timestamp) -> Result<FinishEffect> {
+        finish::give_up_unproven(self, job, now).await
+    }
+
+    async fn cancelling_jobs(&self, force_before: Option<Timestamp>) -> Result<Vec<JobRecord>> {
+        cancel::cancelling_jobs(self, force_before).await
+    }
+
+    async fn sweep_cancelled(&self, limit: u32) -> Result<u64> {
+        cancel::sweep_cancelled(self, limit).await
+    }
+
+    async fn intend_delete(&self, job: JobId, intent: &DeleteIntent) -> Result<()> {
+        delete::intend_delete(self, job, intent).await
+    }
+
+    async fn intended_deletes(&self) -> Result<Vec<(JobRecord, DeleteIntent)>> {
+        delete::intended_deletes(self).await
+    }
+
+    async fn begin_delete(&self, receipt: &Receipt, audit: AuditEvent) -> Result<BeginDelete> {
+        delete::begin_delete(self, receipt, audit).await
+    }
+
+    async fn deleting_jobs(&self) -> Result<Vec<Receipt>> {
+        delete::deleting_jobs(self).await
+    }
+
+    async fn count_rows(&self, job: JobId) -> Result<RowsRemoved> {
+        delete::count_rows(self, job).await
+    }
+
+    async fn remove_rows(&self, job: JobId, limit: u32) -> Result<u64> {
+        delete::remove_rows(self, job, limit).await
+    }
+
+    async fn finish_delete(&self, receipt: &Receipt, unproven: &[OpenRun]) -> Result<()> {
+        delete::finish_delete(self, receipt, unproven).await
+    }
+
+    async fn receipt(&self, job: JobId) -> Result<Option<Receipt>> {
+        delete::receipt(self, job).await
+    }
+
+    async fn receipts(&self, cursor: Option<&str>, limit: u32) -> Result<Page<Receipt>> {
+        delete::receipts(self, cursor, limit).await
+    }
+
+    async fn update_receipt(&self, receipt: &Receipt, unproven: &[OpenRun], audit: Option<AuditEvent>) -> Result<()> {
+        delete::update_receipt(self, receipt, unproven, audit).await
+    }
+
+    async fn unproven_of_removal(&self, job: JobId) -> Result<Vec<OpenRun>> {
+        delete::unproven_of_removal(self, job).await
+    }
+
+    async fn audit(&self, event: AuditEvent) -> Result<()> {
+        audit::audit(self, &event).await
+    }
+
+    async fn audit_events(&self, cursor: Option<&str>, limit: u32) -> Result<Page<AuditEvent>> {
+        audit::audit_events(self, cursor, limit).await
+    }
+
+    async fn add_sign_in_link(&self, hash: &str, expires: Timestamp) -> Result<()> {
+        auth::add_sign_in_link(self, hash, expires).await
+    }
+
+    async fn use_sign_in_link(&self, hash: &str, now: Timestamp) -> Result<bool> {
+        auth::use_sign_in_link(self, hash, now).await
+    }
+
+    async fn add_session(&self, session: &Session) -> Result<()> {
+        auth::add_session(self, session).await
+    }
+
+    async fn session(&self, hash: &str, now: Timestamp) -> Result<Option<Session>> {
+        auth::session(self, hash, now).await
+    }
+
+    async fn end_session(&self, hash: &str) -> Result<()> {
+        auth::end_session(self, hash).await
+    }
+
+    async fn add_token(&self, token: &ApiToken) -> Result<()> {
+        auth::add_token(self, token).await
+    }
+
+    async fn token(&self, hash: &str) -> Result<Option<ApiToken>> {
+        auth::token(self, hash).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<ApiToken>> {
+        auth::tokens(self).await
+    }
+
+    async fn revoke_token(&self, name: &str) -> Result<bool> {
+        auth::revoke_token(self, name).await
+    }
+
+    async fn forget_expired(&self, now: Timestamp) -> Result<()> {
+        auth::forget_expired(self, now).await
+    }
+}
