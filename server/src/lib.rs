@@ -6,6 +6,6 @@ pub mod engine;
 pub mod error;
 pub mod http;
 pub mod kinds;
-pub mod process {}
+pub mod process;
 mod secret;
 pub mod store;

@@ -1,3 +1,4 @@
 //! Integration tests: real parts, one binary.
 
+mod process;
 mod store;
