@@ -2,6 +2,7 @@
 //! job is made of, [`engine`] lives its life, `http` and `cli` speak to people and programs.
 
 pub mod config;
+pub mod data;
 pub mod engine;
 pub mod error;
 pub mod http;
