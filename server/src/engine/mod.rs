@@ -1,11 +1,41 @@
 //! The life of a job: submit, claim, run, finish, cancel, delete, repair. Knows no HTTP and no SQL text.
+//!
+//! [`Engine`] is what everybody holds; each part of the life has its file: `submit`, `worker` (claim, run, settle),
+//! `heartbeat`, `cancel`, `delete` with `removal`, `leases` (repair), `views` (what pages are told).
+//!
+//! Order of things at the end of a run, and why a `kill -9` between any two is safe:
+//! 1. the kind *adopts* what was produced while the run is still open: after a crash here the run is found open, is
+//!    recovered, and adopted again (idempotent);
+//! 2. the store *finishes* the run, fenced by run and worker: a fenced result takes the adopted files back;
+//! 3. the kind *tidies*: after a crash here only scratch is left, which goes with the job.
+
+mod artifacts;
+mod cancel;
+pub mod clock;
+mod core;
+mod delete;
+mod heartbeat;
+mod leases;
+mod logs;
+mod removal;
+mod submit;
+mod views;
+mod worker;
+
+use std::sync::Arc;
 
 use app::model::{
     Artifact, CancelAnswer, CancelRequest, DeleteAnswer, Job, JobId, JobList, JobQuery, LogPage, Page, Plan, Receipt,
     RerunRequest, Source, Unit, UnitQuery,
 };
 
-use crate::{error::Result, kinds::Upload};
+use self::core::Core;
+use crate::{
+    data::DataFolder,
+    error::Result,
+    kinds::{Registry, Upload},
+    store::SharedStore,
+};
 
 /// Who asks, and from where. Every action carries one.
 #[derive(Clone, Debug)]
@@ -45,56 +75,134 @@ pub struct ArtifactFile {
     pub bytes: u64,
 }
 
-/// The engine as everybody holds it: cheap to clone.
-#[derive(Clone)]
-pub struct Engine {}
+/// What an engine is made of.
+pub struct EngineConfig {
+    pub data: DataFolder,
+    pub store: SharedStore,
+    pub registry: Registry,
+    /// Runs at once on this worker, at least 1.
+    pub slots: u32,
+}
 
-#[expect(unused_variables, clippy::unused_async, clippy::todo, reason = "signatures first; bodies follow at once")]
+/// The engine as everybody holds it: cheap to clone. It works until [`Engine::shut_down`].
+#[derive(Clone)]
+pub struct Engine {
+    core: Arc<Core>,
+}
+
 impl Engine {
-    /// A fresh job id with an empty folder for its uploads; discard it when the submit fails.
-    pub async fn reserve(&self) -> Result<(JobId, std::path::PathBuf)> {
-        todo!()
+    /// Registers the worker, begins the repair of what a predecessor left, and takes work.
+    ///
+    /// # Errors
+    /// The store cannot be written to, or no thread can be started.
+    pub async fn start(config: EngineConfig) -> Result<Engine> {
+        let core = Core::register(config).await?;
+        heartbeat::start(&core)?;
+        leases::start(&core);
+        cancel::start(&core);
+        delete::start(&core);
+        worker::start(&core);
+        Ok(Engine { core })
     }
+
+    /// A fresh job id with an empty folder for its uploads; discard it when the submit fails.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub async fn reserve(&self) -> Result<(JobId, std::path::PathBuf)> {
+        submit::reserve(&self.core).await
+    }
+
     /// Removes the folder of a submit that came to nothing.
     pub async fn discard(&self, job_id: JobId) {
-        todo!()
+        submit::discard(&self.core, job_id).await;
     }
+
     /// 201: the stored job (or the one of the same idempotency key).
+    ///
+    /// # Errors
+    /// `Invalid` with the field; nothing is stored then, and the reserved folder is gone.
     pub async fn submit(&self, actor: &Actor, submission: Submission) -> Result<Job> {
-        todo!()
+        submit::submit(&self.core, actor, submission).await
     }
+
+    /// A job with everything that its page needs.
+    ///
+    /// # Errors
+    /// `JobNotFound`, `JobDeleted`.
     pub async fn job(&self, id: JobId) -> Result<Job> {
-        todo!()
+        views::job(&self.core, id).await
     }
+
+    /// A page of the list.
+    ///
+    /// # Errors
+    /// A cursor that was made up.
     pub async fn jobs(&self, query: &JobQuery) -> Result<JobList> {
-        todo!()
+        views::jobs(&self.core, query).await
     }
+
+    /// A page of a job's units; none of a job that is being deleted.
+    ///
+    /// # Errors
+    /// As [`Engine::job`]; a cursor that was made up.
     pub async fn units(&self, id: JobId, query: &UnitQuery) -> Result<Page<Unit>> {
-        todo!()
+        views::units(&self.core, id, query).await
     }
+
+    /// The log of one unit from a cursor on, or the latest lines of the job.
+    ///
+    /// # Errors
+    /// As [`Engine::job`]; no such unit; a cursor that was made up.
     pub async fn log(&self, id: JobId, unit: Option<u64>, cursor: Option<&str>) -> Result<LogPage> {
-        todo!()
+        logs::log(&self.core, id, unit, cursor).await
     }
+
+    /// A page of a job's artifacts, in order of path.
+    ///
+    /// # Errors
+    /// As [`Engine::job`]; a cursor that was made up.
     pub async fn artifacts(&self, id: JobId, cursor: Option<&str>) -> Result<Page<Artifact>> {
-        todo!()
+        artifacts::list(&self.core, id, cursor).await
     }
-    /// Opens an artifact without following a link out of the job's folder.
+
+    /// Opens an artifact without following a link out of the job's folder. `path` as [`Artifact::path`] gives it, still
+    /// percent-encoded.
+    ///
+    /// # Errors
+    /// As [`Engine::job`]; `NotFound`.
     pub async fn artifact(&self, id: JobId, path: &str) -> Result<ArtifactFile> {
-        todo!()
+        artifacts::open_artifact(&self.core, id, path).await
     }
+
     /// Waits up to 2 s for the proof.
+    ///
+    /// # Errors
+    /// `JobNotFound`, `JobDeleted`, `JobDeleting`; `Invalid` for a reason or notes that cannot be taken.
     pub async fn cancel(&self, actor: &Actor, id: JobId, request: CancelRequest) -> Result<CancelAnswer> {
-        todo!()
+        cancel::cancel(&self.core, actor, id, request).await
     }
+
     /// What a delete would remove.
+    ///
+    /// # Errors
+    /// `JobNotFound`, `JobDeleted`, `JobDeleting`.
     pub async fn plan(&self, id: JobId, keep_files: bool) -> Result<Plan> {
-        todo!()
+        delete::plan(&self.core, id, keep_files).await
     }
+
     /// Waits up to 10 s for the end.
+    ///
+    /// # Errors
+    /// `JobNotFound`, `JobDeleted`; `JobActive` without force.
     pub async fn delete(&self, actor: &Actor, id: JobId, options: DeleteOptions) -> Result<DeleteAnswer> {
-        todo!()
+        delete::delete(&self.core, actor, id, options).await
     }
+
     /// A new job over the units of a finished one.
+    ///
+    /// # Errors
+    /// `JobNotFound`, `JobDeleted`, `JobDeleting`; `NotPossible` while it is active, or when nothing is left to do.
     pub async fn rerun(
         &self,
         actor: &Actor,
@@ -102,25 +210,44 @@ impl Engine {
         request: RerunRequest,
         idempotency: Option<(String, String)>,
     ) -> Result<Job> {
-        todo!()
+        submit::rerun(&self.core, actor, id, request, idempotency).await
     }
+
+    /// The receipt of a removal, also of one that goes on.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub async fn receipt(&self, id: JobId) -> Result<Receipt> {
-        todo!()
+        delete::receipt(&self.core, id).await
     }
+
+    /// A page of receipts, newest first.
+    ///
+    /// # Errors
+    /// A cursor that was made up.
     pub async fn receipts(&self, cursor: Option<&str>) -> Result<Page<Receipt>> {
-        todo!()
+        self.core.store.receipts(cursor, views::PAGE).await
     }
+
     /// Tries again to remove what was left, and to prove what was not.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub async fn retry_removal(&self, actor: &Actor, id: JobId) -> Result<Receipt> {
-        todo!()
+        delete::retry(&self.core, actor, id).await
     }
+
     /// Resolves when the store's change counter is no longer `seen` (wakes at once on changes of this process,
     /// looks every second for those of others). Answers the counter.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub async fn changed_since(&self, seen: u64) -> Result<u64> {
-        todo!()
+        self.core.changed_since(seen).await
     }
-    /// Stops taking work, hands back or finishes runs, and returns.
+
+    /// Stops taking work, stops what runs (it is proven gone and begins again after the restart), and returns.
     pub async fn shut_down(&self) {
-        todo!()
+        worker::shut_down(&self.core).await;
     }
 }

@@ -4,9 +4,11 @@
 //! a run is found when its worker died. It never writes a job's phase: the engine does, by the rules of
 //! [`app::model::Phase`].
 
-use std::{path::PathBuf, sync::Arc};
+pub mod files;
 
-use app::model::{Kind, Phase, RunId, StopEvidence};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use app::model::{JobId, Kind, Phase, RunId, StopEvidence};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -56,6 +58,27 @@ pub struct RunContext {
     pub stop: watch::Receiver<Stop>,
 }
 
+/// Where a run belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunPlace {
+    pub job_id: JobId,
+    pub run_id: RunId,
+    /// Index of its unit.
+    pub unit: u64,
+}
+
+impl From<&ClaimedRun> for RunPlace {
+    fn from(run: &ClaimedRun) -> Self {
+        RunPlace { job_id: run.job_id, run_id: run.run_id, unit: run.unit.index }
+    }
+}
+
+impl From<&OpenRun> for RunPlace {
+    fn from(run: &OpenRun) -> Self {
+        RunPlace { job_id: run.job_id, run_id: run.run_id, unit: run.unit }
+    }
+}
+
 /// What a run came to. Returned also, and above all, when it was stopped.
 #[derive(Clone, Debug)]
 pub struct RunOutcome {
@@ -99,14 +122,23 @@ pub trait JobKind: Send + Sync {
     /// Runs one unit to its end or its proven stop.
     async fn run(&self, context: RunContext) -> RunOutcome;
 
-    /// The result was accepted: what was produced moves to its place.
-    async fn adopt(&self, run: &ClaimedRun, outcome: &RunOutcome) -> Result<()>;
+    /// What was produced moves to its place, in the stead of what a former run of the unit left there. Called while
+    /// the run is still open, *before* its result is stored, so that a crash in between finds the run open and does it
+    /// again: it must be idempotent, and answer well when the files have moved already.
+    async fn adopt(&self, run: RunPlace, outcome: &RunOutcome) -> Result<()>;
+
+    /// Takes back an adoption whose result was fenced.
+    async fn disown(&self, run: RunPlace);
 
     /// The result is stored, or fenced: what is left of the run's own files can go.
-    async fn tidy(&self, run_id: RunId);
+    async fn tidy(&self, run: RunPlace);
 
-    /// Finds and stops what is left of a run whose worker is gone.
-    async fn recover(&self, run: &OpenRun) -> Result<Recovery>;
+    /// Longest time that a stop with grace may take by this spec before it kills.
+    fn grace(&self, spec: &str) -> Duration;
+
+    /// Finds and stops what is left of a run whose worker is gone. Waits for the run's own supervisor, which stops it
+    /// with `grace`; may be asked again for a run that it could not confirm.
+    async fn recover(&self, run: &OpenRun, grace: Duration) -> Result<Recovery>;
 }
 
 /// The kinds that this build has.
