@@ -281,7 +281,7 @@ impl Supervisor {
             }
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.deadline = None;
-                if !main_told {
+                if !main_told && self.stopping.is_idle() {
                     self.watched.say("the run takes longer than it may");
                     self.stopping.begin(StopHow::Graceful, Cause::TimedOut, &mut self.watched);
                 }

@@ -308,6 +308,7 @@ async fn a_tree_that_keeps_forking_while_it_is_killed_is_gone() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let report = stop(tree, how).await;
         assert_proven(run, &report);
+        assert_eq!(report.stop.unwrap().method, StopMethod::Killed, "{forker}");
         let before = living(run);
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!((before, living(run)), (vec![], vec![]));
@@ -465,6 +466,112 @@ async fn when_spawner_and_supervisor_are_killed_the_server_finds_what_they_left(
         assert_proven(run, &report);
         assert_eq!(report.exit, TreeExit::Lost);
     }
+}
+
+/// A server in a process of its own, which can be killed: this test binary again, with [`a_server_to_be_killed`] only.
+/// Everything is known to it by `dir`; it launches one tree and waits.
+struct OtherServer {
+    dir: tempfile::TempDir,
+    run: RunId,
+    process: std::process::Child,
+}
+
+impl OtherServer {
+    async fn start(script: &str) -> OtherServer {
+        let dir = tempfile::tempdir().unwrap();
+        let run = new_run();
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "process::a_server_to_be_killed", "--ignored", "--nocapture"])
+            .env("BELAY_TEST_DIR", dir.path())
+            .env("BELAY_TEST_RUN", run.to_string())
+            .env("BELAY_TEST_SCRIPT", script)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let said = dir.path().join("said");
+        until("the script is up", || said.exists()).await;
+        OtherServer { dir, run, process }
+    }
+
+    fn runs(&self) -> PathBuf {
+        self.dir.path().join("runs")
+    }
+
+    /// Kills server, spawner and supervisor so that none of them can do anything about the others' end.
+    fn kill_all(&mut self) {
+        let supervisor = supervisor_of(self.run);
+        let all = [self.process.id() as i32, parent(supervisor), supervisor];
+        for signal in ["STOP", "KILL"] {
+            all.iter().for_each(|pid| kill(*pid, signal));
+        }
+        self.process.wait().unwrap();
+    }
+
+    /// What the next server finds out.
+    async fn recover(&self) -> Recovered {
+        let _spawner = Spawner::start_with(Path::new(PROGRAM), &self.runs()).await.unwrap();
+        recover(&self.runs(), self.run, now(), Duration::from_secs(20)).await.unwrap()
+    }
+}
+
+#[tokio::test]
+#[ignore = "not a test: run by tests that kill a server"]
+async fn a_server_to_be_killed() {
+    let Some(dir) = std::env::var_os("BELAY_TEST_DIR").map(PathBuf::from) else { return };
+    let run: RunId = std::env::var("BELAY_TEST_RUN").unwrap().parse().unwrap();
+    let spawner = Spawner::start_with(Path::new(PROGRAM), &dir.join("runs")).await.unwrap();
+    let tree = spawner.launch(TreeCommand {
+        run_id: run,
+        argv: ["bash", "-c", &std::env::var("BELAY_TEST_SCRIPT").unwrap(), &tag(run)].map(Into::into).to_vec(),
+        env: vec![("PATH".into(), std::env::var_os("PATH").unwrap()), ("tag".into(), tag(run).into())],
+        cwd: dir.clone(),
+        log: dir.join("run.log"),
+        grace: Duration::from_millis(300),
+        timeout: None,
+    });
+    tree.await.unwrap().wait().await.unwrap();
+}
+
+#[tokio::test]
+async fn when_the_server_is_killed_its_supervisors_stop_their_trees_and_report() {
+    let script =
+        "trap '' TERM; (env -i setsid bash -c 'exec -a $0 sleep 600' $tag &); echo up > said; sleep 600 & wait";
+    let mut server = OtherServer::start(script).await;
+    server.process.kill().unwrap();
+    server.process.wait().unwrap();
+    let Recovered::Report(report) = server.recover().await else { panic!("the supervisor reports") };
+    assert_proven(server.run, &report);
+    assert_eq!((report.stop.unwrap().method, report.signalled), (StopMethod::Killed, true));
+}
+
+#[tokio::test]
+async fn when_all_are_killed_what_carries_the_mark_is_found_and_stopped() {
+    let mut server = OtherServer::start("(setsid sleep 600 &); sleep 600 & echo up > said; wait").await;
+    server.kill_all();
+    assert_ne!(living(server.run), [], "nobody was left to stop it");
+    let Recovered::Searched(stop) = server.recover().await else { panic!("nobody was left to report") };
+    assert_eq!(living(server.run), [], "{stop:?}");
+    assert!(stop.confirmed && stop.processes_left == Some(0), "{stop:?}");
+    assert_eq!(stop.signals, ["SIGTERM"]);
+    assert!(stop.processes_seen >= Some(3), "{stop:?}");
+}
+
+#[tokio::test]
+async fn when_all_are_killed_a_survivor_without_a_mark_is_never_reported_as_gone() {
+    let script = "(env -i setsid bash -c 'exec -a $0 sleep 600' $tag &); echo up > said; sleep 600";
+    let mut server = OtherServer::start(script).await;
+    until("the daemon", || living(server.run).iter().any(|(_, line)| line.starts_with(&tag(server.run)))).await;
+    let daemon = living(server.run).into_iter().find(|(_, line)| line.starts_with(&tag(server.run))).unwrap().0;
+    server.kill_all();
+    let Recovered::Searched(stop) = server.recover().await else { panic!("nobody was left to report") };
+    assert_eq!((stop.confirmed, stop.processes_left, stop.stopped_at), (false, None, None), "{stop:?}");
+    assert!(stop.detail.contains(&format!("({daemon})")), "{stop:?}");
+    assert_eq!(pids(server.run), HashSet::from([daemon]), "what is not surely ours is not signalled");
+    // Once somebody has ended it, asking again finds the proof.
+    kill(daemon, "KILL");
+    until("the daemon is gone", || living(server.run).is_empty()).await;
+    let Recovered::Searched(stop) = server.recover().await else { panic!("nobody was left to report") };
+    assert!(stop.confirmed, "{stop:?}");
 }
 
 #[tokio::test]
