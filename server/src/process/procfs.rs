@@ -27,6 +27,7 @@ pub(crate) struct Stat {
     pub(crate) ppid: i32,
     pub(crate) session: i32,
     pub(crate) kernel_thread: bool,
+    pub(crate) threads: i64,
     /// Clock ticks since the machine was started.
     pub(crate) started: u64,
 }
@@ -51,13 +52,15 @@ impl Stat {
             ppid: number(1)? as i32,
             session: number(3)? as i32,
             kernel_thread: number(6)? as u64 & PF_KTHREAD != 0,
+            threads: number(17)?,
             started: number(19)? as u64,
         })
     }
 
-    /// Ended, and only waits to be collected by its parent.
+    /// Ended, and only waits to be collected by its parent. (A process whose first thread has ended while others go on
+    /// is shown as a zombie, too.)
     pub(crate) fn is_dead(&self) -> bool {
-        matches!(self.state, 'Z' | 'X' | 'x')
+        matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
     }
 
     pub(crate) fn id(&self) -> ProcessId {
@@ -158,7 +161,15 @@ pub(crate) enum Mark {
 
 /// Reads the environment with which `pid` was started.
 pub(crate) fn mark_of(pid: i32) -> Mark {
-    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return Mark::Unreadable };
+    let Ok(mut environment) = fs::read(format!("/proc/{pid}/environ")) else { return Mark::Unreadable };
+    if environment.is_empty() {
+        // Its first thread may have ended before the others, which still have it.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        environment = threads
+            .filter_map(|thread| fs::read(thread.path().join("environ")).ok())
+            .find(|environment| !environment.is_empty())
+            .unwrap_or_default();
+    }
     let prefix = format!("{}=", super::MARK);
     for entry in environment.split(|byte| *byte == 0) {
         if let Some(run) = entry.strip_prefix(prefix.as_bytes()) {
@@ -229,6 +240,8 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
+        let zombie = |threads: i64| Stat { state: 'Z', threads, ..Stat::read(std::process::id() as i32).unwrap() };
+        assert!(zombie(1).is_dead() && !zombie(2).is_dead());
         let line = "42 (a) S (b) T 7 42 41 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987 0 0";
         let stat = Stat::parse(line).unwrap();
         assert_eq!((stat.pid, stat.comm.as_str(), stat.state), (42, "a) S (b", 'T'));

@@ -207,8 +207,12 @@ impl Search {
     /// Sends all of `signals` to each of `targets` that still is what it was; returns those that got the last one.
     fn send(&self, targets: Vec<Stat>, signals: &[Signal]) -> Vec<ProcessId> {
         let send = |id: ProcessId| {
-            // The start time was checked against the descriptor; a process keeps its mark and does not change hands.
-            signals.iter().map(|signal| procfs::signal(id, *signal, |_| true)).last() == Some(Signalled::Sent)
+            let mut sent = Signalled::Gone;
+            for signal in signals {
+                // The start time is checked against the descriptor; a process keeps its mark and does not change hands.
+                sent = procfs::signal(id, *signal, |_| true);
+            }
+            sent == Signalled::Sent
         };
         targets.iter().map(Stat::id).filter(|id| send(*id)).collect()
     }

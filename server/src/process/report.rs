@@ -136,7 +136,7 @@ pub(crate) fn boot_at(runs_dir: &Path, at: Timestamp) -> Option<String> {
         let (from, boot) = line.split_once(' ')?;
         Some((from.parse::<i64>().ok()?, boot.to_owned()))
     });
-    lines.filter(|(from, _)| *from <= at.0).last().map(|(_, boot)| boot)
+    lines.filter(|(from, _)| *from <= at.0).next_back().map(|(_, boot)| boot)
 }
 
 #[cfg(test)]

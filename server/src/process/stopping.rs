@@ -202,6 +202,8 @@ impl Stopping {
         let now = Instant::now();
         self.killed_after = self.begun.map_or(Duration::ZERO, |(begun, _)| now - begun);
         self.stage = Stage::Killing { since: now, next: now };
+        // Only to have seen how many there were.
+        self.look();
         self.kill_pass(tree);
         if !self.killed.is_empty() {
             self.signals.push("SIGKILL".to_owned());
@@ -277,6 +279,7 @@ impl Stopping {
         sent
     }
 
+    /// The living processes of the tree. Some may be missing, and the wait decides; never the other way round.
     fn look(&mut self) -> Vec<Stat> {
         // A look that fails (no descriptors left) finds nothing; the wait still knows that there is something.
         let found = procfs::living_below(self.own).unwrap_or_default();

@@ -21,6 +21,7 @@ use nix::{
         prctl,
         signal::{SigSet, SigmaskHow, Signal, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
+        socket::{MsgFlags, recv},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid},
@@ -335,13 +336,11 @@ impl Supervisor {
     }
 
     fn take_orders(&mut self) {
-        if self.server_gone || self.report_to.socket.set_nonblocking(true).is_err() {
+        if self.server_gone {
             return;
         }
         let mut orders = [0_u8; 16];
-        let received = (&self.report_to.socket).read(&mut orders);
-        // The report is sent with waiting.
-        let _ = self.report_to.socket.set_nonblocking(false);
+        let received = recv(self.report_to.socket.as_raw_fd(), &mut orders, MsgFlags::MSG_DONTWAIT);
         match received {
             Ok(0) => {
                 self.server_gone = true;
@@ -351,7 +350,7 @@ impl Supervisor {
                 let how = if orders[..length].contains(&wire::KILL) { StopHow::Kill } else { StopHow::Graceful };
                 self.stopping.begin(how, Cause::Asked, &mut self.watched);
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(_) => {
                 self.server_gone = true;
                 self.stopping.begin(StopHow::Graceful, Cause::ServerGone, &mut self.watched);

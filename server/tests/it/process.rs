@@ -291,6 +291,34 @@ async fn a_daemon_in_its_own_session_with_another_name_and_a_cleaned_environment
 }
 
 #[tokio::test]
+async fn a_process_whose_first_thread_has_ended_is_no_zombie() {
+    let stage = Stage::new().await;
+    let run = new_run();
+    if Command::new("python3").arg("-V").output().is_err() {
+        return;
+    }
+    let program = "import ctypes, sys, threading, time\n\
+                   threading.Thread(target=lambda: time.sleep(600)).start()\n\
+                   ctypes.CDLL(None).pthread_exit(None)";
+    let mut command = stage.command(run, &["python3", "-c", program, &tag(run)]);
+    command.grace = Duration::from_millis(100);
+    let tree = stage.spawner.launch(command).await.unwrap();
+    let first_thread_ended =
+        |pid: &i32| field(*pid, 0).as_deref() == Some("Z") && field(*pid, 17).as_deref() == Some("2");
+    let known = std::cell::RefCell::new(HashSet::new());
+    until("the first thread has ended", || {
+        known.borrow_mut().extend(pids(run));
+        known.borrow().iter().any(first_thread_ended)
+    })
+    .await;
+    let process = known.borrow().iter().copied().find(first_thread_ended).unwrap();
+    let report = stop(tree, StopHow::Graceful).await;
+    assert_proven(run, &report);
+    assert!(report.stop.unwrap().signals.contains(&"SIGTERM".to_owned()));
+    assert_eq!(field(process, 0), None);
+}
+
+#[tokio::test]
 async fn a_tree_that_keeps_forking_while_it_is_killed_is_gone() {
     let stage = Stage::new().await;
     for (how, forker) in [
