@@ -1,6 +1,11 @@
 //! Configuration: `belay.toml`, environment, flags. Documented in README.md.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -13,6 +18,70 @@ pub struct Config {
     pub http: HttpConfig,
     /// Named commands for `files` jobs.
     pub presets: BTreeMap<String, Preset>,
+    /// `[[hosts]]`: for a kind that this build does not have. Taken, so that one file serves several versions.
+    pub hosts: Vec<toml::Table>,
+    /// `[providers.NAME]`: likewise.
+    pub providers: toml::Table,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("configuration `{path}` cannot be read: {source}")]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{path}:{line}: {message}")]
+    Malformed { path: PathBuf, line: usize, message: String },
+    #[error("{path}: `{key}`: {message}")]
+    Unusable { path: PathBuf, key: String, message: String },
+}
+
+impl Config {
+    /// Reads and checks a file. Roots become absolute, without links.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML of this shape, or names what is not there.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let mut config: Config = toml::from_str(&text).map_err(|error| {
+            let begin = error.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(begin).filter(|byte| *byte == b'\n').count() + 1;
+            let message = error.message().lines().collect::<Vec<_>>().join(" ");
+            ConfigError::Malformed { path: path.to_owned(), line, message }
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        config.check(folder).map_err(|(key, message)| ConfigError::Unusable { path: path.to_owned(), key, message })?;
+        Ok(config)
+    }
+
+    /// Checks what the types cannot, and resolves roots against `folder`. The error is key and sentence.
+    fn check(&mut self, folder: &Path) -> Result<(), (String, String)> {
+        let fault = |key: &str, message: String| Err((key.to_owned(), message));
+        for root in &mut self.files.roots {
+            let given = folder.join(&*root);
+            match given.canonicalize() {
+                Ok(found) if found.is_dir() => *root = found,
+                Ok(_) => return fault("files.roots", format!("`{}` is not a folder", root.display())),
+                Err(error) => return fault("files.roots", format!("`{}`: {error}", given.display())),
+            }
+        }
+        if self.worker.slots == 0 {
+            return fault("worker.slots", "must be at least 1".to_owned());
+        }
+        let url = &self.http.public_url;
+        if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
+            return fault("http.public_url", "must begin with http:// or https://".to_owned());
+        }
+        if let Some(proxy) = self.http.trusted_proxies.iter().find(|proxy| proxy.parse::<IpAddr>().is_err()) {
+            return fault("http.trusted_proxies", format!("`{proxy}` is no IP address"));
+        }
+        for (name, preset) in &self.presets {
+            if preset.command.first().is_none_or(|program| program.trim().is_empty()) {
+                return fault(&format!("presets.{name}.command"), "names no program".to_owned());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `[files]`
@@ -73,4 +142,49 @@ pub struct Preset {
     pub timeout_s: Option<u32>,
     #[serde(default)]
     pub grace_s: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("input")).unwrap();
+        let path = folder.path().join("belay.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|error| error.to_string().replace(&folder.path().display().to_string(), "DIR"))
+    }
+
+    #[test]
+    fn a_root_is_relative_to_the_files_own_folder() {
+        let config = load("[files]\nroots = [\"input\"]").unwrap();
+        assert!(config.files.roots[0].is_absolute());
+        assert!(config.files.roots[0].ends_with("input"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line_or_key() {
+        let unknown = load("[files]\n\nroot = [\"input\"]\n").unwrap_err();
+        assert!(unknown.starts_with("DIR/belay.toml:3: unknown field `root`"), "{unknown}");
+        let syntax = load("[files\n").unwrap_err();
+        assert!(syntax.starts_with("DIR/belay.toml:1: "), "{syntax}");
+        for (text, key) in [
+            ("[files]\nroots = [\"nowhere\"]", "`files.roots`: `DIR/nowhere`"),
+            ("[worker]\nslots = 0", "`worker.slots`"),
+            ("[http]\npublic_url = \"belay.example\"", "`http.public_url`"),
+            ("[http]\ntrusted_proxies = [\"proxy\"]", "`http.trusted_proxies`"),
+            ("[presets.x]\ncommand = []", "`presets.x.command`"),
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.contains(key), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn sections_of_kinds_to_come_are_taken() {
+        let text = "[[hosts]]\nname = \"web1\"\n[providers.openai]\nbase_url = \"https://api.openai.com/v1\"";
+        assert_eq!(load(text).unwrap().hosts.len(), 1);
+    }
 }

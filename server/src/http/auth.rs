@@ -23,12 +23,12 @@ use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppState, clock, pages,
+    AppState, pages,
     problem::{Answer, Failure},
     request_id, security,
 };
 use crate::{
-    engine::Actor,
+    engine::{Actor, clock},
     secret,
     store::{ApiToken, Session},
 };

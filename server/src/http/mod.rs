@@ -8,7 +8,6 @@ pub(crate) mod assets;
 mod auth;
 mod backend;
 mod body;
-mod clock;
 mod conditional;
 mod extract;
 mod forms;
@@ -48,7 +47,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use self::auth::new_sign_in_link;
 use self::problem::Failure;
-use crate::{config::Config, engine::Engine, secret, store::SharedStore};
+use crate::{
+    config::Config,
+    engine::{Engine, clock},
+    secret,
+    store::SharedStore,
+};
 
 /// Version of Belay.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -16,7 +16,8 @@ use axum_extra::extract::cookie::CookieJar;
 use leptos::{context::provide_context, nonce::use_nonce};
 use percent_encoding::percent_decode_str;
 
-use super::{AppState, VERSION, auth, auth::Caller, backend::EngineBackend, clock, problem::Failure, security};
+use super::{AppState, VERSION, auth, auth::Caller, backend::EngineBackend, problem::Failure, security};
+use crate::engine::clock;
 
 /// `GET` of a page.
 pub(crate) async fn page(State(state): State<AppState>, caller: Caller, request: Request) -> Response {

@@ -6,5 +6,9 @@
     reason = "a helper of a test fails as the test does; clippy excepts only the test functions themselves"
 )]
 
+mod cancel;
+mod delete;
+mod harness;
+mod jobs;
 mod process;
 mod store;
