@@ -2,14 +2,27 @@
 
 use std::sync::Arc;
 
-use leptos::{nonce::use_nonce, prelude::*};
+use leptos::{nonce::use_nonce, prelude::*, server::SharedValue};
 use leptos_router::{
-    SsrMode,
+    NavigateOptions, SsrMode,
     components::{Route, Router, Routes},
+    hooks::use_navigate,
     path,
 };
 
-use crate::{assets::AssetNames, backend::SharedBackend, client::HttpBackend, pages};
+use crate::{
+    assets::AssetNames,
+    backend::{PageState, SharedBackend, Viewer},
+    client::HttpBackend,
+    components::{actions::dialogs, frame, menu, toast},
+    hooks::{
+        clock, dom,
+        follow::Actions,
+        session::{Session, Start, session},
+    },
+    model::Timestamp,
+    pages,
+};
 
 /// The whole document. Its context holds what [`backend`](crate::backend) names.
 #[must_use]
@@ -26,7 +39,13 @@ pub fn shell() -> AnyView {
                 <link rel="icon" type="image/svg+xml" href=url(&assets.icon) />
                 <link rel="stylesheet" href=url(&assets.css) />
                 <link rel="modulepreload" href=url(&assets.js) />
-                <link rel="preload" href=url(&assets.wasm) r#as="fetch" r#type="application/wasm" crossorigin="anonymous" />
+                <link
+                    rel="preload"
+                    href=url(&assets.wasm)
+                    r#as="fetch"
+                    r#type="application/wasm"
+                    crossorigin="anonymous"
+                />
                 <script type="module" src=url(&assets.start_js) nonce=use_nonce()></script>
                 <leptos_meta::MetaTags />
             </head>
@@ -38,28 +57,79 @@ pub fn shell() -> AnyView {
     .into_any()
 }
 
+/// What the server knows of the request. When it only asks for the list of routes there is no request.
+fn start() -> Start {
+    let state = use_context::<PageState>().unwrap_or_else(|| PageState {
+        viewer: Some(Viewer { name: String::new() }),
+        host: String::new(),
+        version: String::new(),
+        now: Timestamp(0),
+        flash: None,
+        form: None,
+    });
+    let icons = use_context::<AssetNames>().map(|assets| AssetNames::url(&assets.icons)).unwrap_or_default();
+    Start { state, icons }
+}
+
 /// The console. Rendered by the server, then hydrated.
 #[component]
 pub fn App() -> impl IntoView {
     leptos_meta::provide_meta_context();
-    if use_context::<SharedBackend>().is_none() {
-        provide_context::<SharedBackend>(Arc::new(HttpBackend));
-    }
+    let backend = use_context::<SharedBackend>().unwrap_or_else(|| {
+        let backend: SharedBackend = Arc::new(HttpBackend);
+        provide_context(backend.clone());
+        backend
+    });
+    let session = Session::new(SharedValue::new(start).into_inner());
+    let actions = Actions::new(session, backend);
+    provide_context(session);
+    provide_context(actions);
+    Effect::new(move |_| {
+        session.mounted.set(true);
+        session.heard_at.set(Some(session.now.get_untracked()));
+        clock::start(session);
+        menu::enable();
+        dom::set_root("data-hydrated", Some("true"));
+    });
+    view! { <Router>{framed(session, actions)}</Router> }
+}
+
+fn framed(session: Session, actions: Actions) -> AnyView {
+    let navigate = use_navigate();
+    session.set_go(Arc::new(move |url: &str, replace: bool| {
+        navigate(url, NavigateOptions { replace, ..NavigateOptions::default() });
+    }));
+    let around = session.signed_in;
     view! {
-        <Router>
-            <main id="main">
-                <Routes fallback=pages::not_found>
-                    <Route path=path!("/jobs") view=pages::jobs ssr=SsrMode::Async />
-                    <Route path=path!("/jobs/new") view=pages::new_job ssr=SsrMode::Async />
-                    <Route path=path!("/jobs/:id") view=pages::job ssr=SsrMode::Async />
-                    <Route path=path!("/jobs/:id/cancel") view=pages::cancel ssr=SsrMode::Async />
-                    <Route path=path!("/jobs/:id/delete") view=pages::delete ssr=SsrMode::Async />
-                    <Route path=path!("/removals") view=pages::removals ssr=SsrMode::Async />
-                    <Route path=path!("/removals/:id") view=pages::removal ssr=SsrMode::Async />
-                    <Route path=path!("/audit") view=pages::audit ssr=SsrMode::Async />
-                    <Route path=path!("/sign-in") view=pages::sign_in ssr=SsrMode::Async />
-                </Routes>
-            </main>
-        </Router>
+        <a class="skip" href="#main">"Skip to content"</a>
+        {around.then(|| frame::topbar(session))}
+        {routes()}
+        {around.then(|| frame::foot(session))}
+        {dialogs(session, actions)}
+        {toast::toasts(session)}
+        <div class="sr-only" role="status" aria-live="polite">{move || session.announcement.get()}</div>
     }
+    .into_any()
+}
+
+fn routes() -> AnyView {
+    view! {
+        <Routes fallback=pages::not_found>
+            <Route path=path!("/jobs") view=guarded(pages::jobs) ssr=SsrMode::Async />
+            <Route path=path!("/jobs/new") view=guarded(pages::new_job) ssr=SsrMode::Async />
+            <Route path=path!("/jobs/:id") view=guarded(pages::job) ssr=SsrMode::Async />
+            <Route path=path!("/jobs/:id/cancel") view=guarded(pages::cancel) ssr=SsrMode::Async />
+            <Route path=path!("/jobs/:id/delete") view=guarded(pages::delete) ssr=SsrMode::Async />
+            <Route path=path!("/removals") view=guarded(pages::removals) ssr=SsrMode::Async />
+            <Route path=path!("/removals/:id") view=guarded(pages::removal) ssr=SsrMode::Async />
+            <Route path=path!("/audit") view=guarded(pages::audit) ssr=SsrMode::Async />
+            <Route path=path!("/sign-in") view=guarded(pages::sign_in) ssr=SsrMode::Async />
+        </Routes>
+    }
+    .into_any()
+}
+
+/// The page, or the way in while nobody is signed in.
+fn guarded(page: fn() -> AnyView) -> impl Fn() -> AnyView + Clone + Send + 'static {
+    move || if session().signed_in { page() } else { pages::sign_in() }
 }

@@ -10,5 +10,6 @@ mod hooks;
 pub mod model;
 mod pages;
 pub mod paths;
+mod text;
 
 pub use app::{App, shell};

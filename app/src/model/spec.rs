@@ -140,3 +140,47 @@ pub struct FormOptions {
     /// Runs at once on this worker.
     pub slots: u32,
 }
+
+/// Words of a command line as a POSIX shell would split them: quotes and backslashes, nothing else. `None`: a quote
+/// is open.
+#[must_use]
+pub fn split_words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some('\''), c) => word.get_or_insert_default().push(c),
+            (Some(_), '\\') => match chars.next()? {
+                escaped @ ('"' | '\\' | '$' | '`') => word.get_or_insert_default().push(escaped),
+                other => word.get_or_insert_default().extend(['\\', other]),
+            },
+            (None, '\\') => word.get_or_insert_default().push(chars.next()?),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_split_as_a_shell_does() {
+        let split = |text| split_words(text).map(|words| words.join("|"));
+        assert_eq!(split("magick {file}  -resize 50% {out}/{name}").unwrap(), "magick|{file}|-resize|50%|{out}/{name}");
+        assert_eq!(split(r#"sh -c 'echo "$BELAY_FILE"'"#).unwrap(), r#"sh|-c|echo "$BELAY_FILE""#);
+        assert_eq!(split(r#"a "b \" c" d\ e '' "#).unwrap(), r#"a|b " c|d e|"#);
+        assert_eq!(split("a 'b"), None);
+        assert_eq!(split("").unwrap(), "");
+    }
+}

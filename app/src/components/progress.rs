@@ -1,0 +1,112 @@
+//! Bars: one coloured part for each way in which units are over or under way.
+
+use leptos::prelude::*;
+
+use crate::{
+    model::{Phase, Progress},
+    text,
+};
+
+/// A part that is not zero is never thinner than this many percent of the bar.
+const THINNEST: f64 = 1.4;
+
+/// Class, start and width of each part that is not zero, in percent.
+fn parts(counts: &[(&'static str, u64)], total: u64) -> Vec<(&'static str, String, String)> {
+    let mut start = 0.0_f64;
+    let shown = counts.iter().filter(|(_, count)| *count > 0 && total > 0);
+    shown
+        .map(|(class, count)| {
+            let width = (*count as f64 * 100.0 / total as f64).max(THINNEST).min((100.0 - start).max(0.0));
+            let part = (*class, format!("{start:.2}%"), format!("{width:.2}%"));
+            start += width;
+            part
+        })
+        .collect()
+}
+
+/// The bar alone.
+pub(crate) fn bar(counts: &[(&'static str, u64)], total: u64, large: bool) -> AnyView {
+    let rects = parts(counts, total)
+        .into_iter()
+        .map(|(class, x, width)| view! { <rect class=class x=x y="-2" width=width height="20" /> }.into_any())
+        .collect::<Vec<_>>();
+    let class = if large { "bar bar-lg" } else { "bar" };
+    view! { <svg class=class aria-hidden="true" preserveAspectRatio="none">{rects}</svg> }.into_any()
+}
+
+/// The parts of a job's bar.
+pub(crate) fn of_job(progress: &Progress, phase: Phase) -> Vec<(&'static str, u64)> {
+    let running = if phase == Phase::Cancelling { "stopping" } else { "running" };
+    vec![
+        ("succeeded", progress.succeeded),
+        ("failed", progress.failed),
+        (running, progress.running),
+        ("cancelled", progress.cancelled),
+    ]
+}
+
+/// Bar with `25 / 100 files` and percent. `nouns` empty: numbers alone.
+pub(crate) fn progress(label: String, progress: Progress, phase: Phase, noun: &'static str, large: bool) -> AnyView {
+    let done = progress.done();
+    let unit = if noun.is_empty() { String::new() } else { format!(" {noun}") };
+    let spoken = format!("{} of {}{unit}, {} %", text::count(done), text::count(progress.total), progress.percent());
+    view! {
+        <div
+            class="progress"
+            role="progressbar"
+            aria-label=label
+            aria-valuemin="0"
+            aria-valuemax=progress.total.to_string()
+            aria-valuenow=done.to_string()
+            aria-valuetext=spoken
+        >
+            <div class="progress-text">
+                <b>{format!("{} / {}{unit}", text::count(done), text::count(progress.total))}</b>
+                <span>{format!("{} %", progress.percent())}</span>
+            </div>
+            {bar(&of_job(&progress, phase), progress.total, large)}
+        </div>
+    }
+    .into_any()
+}
+
+/// The numbers behind a bar.
+pub(crate) fn legend(progress: &Progress) -> AnyView {
+    let lines = [
+        ("completed", progress.succeeded, "succeeded"),
+        ("failed", progress.failed, "failed"),
+        ("active", progress.running, "running"),
+        ("cancelled", progress.cancelled, "cancelled"),
+        ("pending", progress.pending(), "pending"),
+    ];
+    let lines = lines
+        .into_iter()
+        .filter(|(_, count, _)| *count > 0)
+        .map(|(tone, count, word)| view! { <li data-tone=tone><b>{text::count(count)}</b>" "{word}</li> }.into_any())
+        .collect::<Vec<_>>();
+    view! { <ul class="legend">{lines}</ul> }.into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_is_not_zero_can_be_seen_and_the_bar_never_overflows() {
+        let shown = parts(&[("succeeded", 99_999), ("failed", 1), ("running", 0)], 100_000);
+        assert_eq!(shown.len(), 2);
+        assert_eq!(shown[0], ("succeeded", "0.00%".to_owned(), "100.00%".to_owned()));
+        let few = parts(&[("failed", 1)], 100_000);
+        assert_eq!(few[0].2, "1.40%");
+        assert!(parts(&[("failed", 1)], 0).is_empty());
+    }
+
+    #[test]
+    fn a_bar_says_in_words_what_it_shows() {
+        let value = Progress { total: 1_640, succeeded: 675, failed: 14, cancelled: 0, running: 28 };
+        let html =
+            Owner::new().with(|| progress("Progress".to_owned(), value, Phase::InProgress, "files", true).to_html());
+        assert!(html.contains("aria-valuetext=\"689 of 1,640 files, 42 %\""), "{html}");
+        assert!(html.contains("689 / 1,640 files"), "{html}");
+    }
+}
