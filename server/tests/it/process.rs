@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use app::model::{LogStream, RunId, StopMethod, Timestamp};
+use app::model::{LogStream, RunId, StopEvidence, StopMethod, Timestamp};
 use belay_server::process::{
     MARK, Recovered, Spawner, StopHow, Tree, TreeCommand, TreeExit, TreeReport, forget, log, recover,
 };
@@ -216,9 +216,7 @@ async fn a_shell_with_background_children_is_gone_after_sigterm() {
     let tree = stage.launch(run, "sleep 600 & (exec -a $tag sleep 600) & say up; wait").await;
     stage.until_said(run, "up", 1).await;
     until("three processes", || living(run).len() >= 3).await;
-    let begun = Instant::now();
     let report = stop(tree, StopHow::Graceful).await;
-    assert!(begun.elapsed() < Duration::from_secs(4), "the grace period was not needed");
     assert_proven(run, &report);
     let stop = report.stop.unwrap();
     assert_eq!((stop.method, stop.signals.as_slice()), (StopMethod::Terminated, ["SIGTERM".to_owned()].as_slice()));
@@ -351,10 +349,9 @@ async fn endless_output_neither_delays_the_stop_nor_fills_the_disk() {
     stage.until_said(run, "up", 1).await;
     let path = stage.dir.path().join("logs").join(format!("{run}.log"));
     until("some output", || log::size(&path) > 1 << 20).await;
-    let begun = Instant::now();
     let report = stop(tree, StopHow::Graceful).await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert_proven(run, &report);
+    assert_eq!(report.stop.unwrap().method, StopMethod::Terminated, "the order was heard within the grace period");
     assert!(report.log_bytes <= 64 << 20);
     assert!(log::tail(&path, 5, 0).unwrap().items.len() == 5);
 }
@@ -540,6 +537,19 @@ impl OtherServer {
         let _spawner = Spawner::start_with(Path::new(PROGRAM), &self.runs()).await.unwrap();
         recover(&self.runs(), self.run, now(), Duration::from_secs(20)).await.unwrap()
     }
+
+    /// Asks again until the evidence is complete: what other tests leave to init at the same moment is suspect, too.
+    async fn confirmed_in_the_end(&self) -> StopEvidence {
+        let begun = Instant::now();
+        loop {
+            let Recovered::Searched(stop) = self.recover().await else { panic!("nobody was left to report") };
+            if stop.confirmed {
+                return stop;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{stop:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -579,9 +589,9 @@ async fn when_all_are_killed_what_carries_the_mark_is_found_and_stopped() {
     assert_ne!(living(server.run), [], "nobody was left to stop it");
     let Recovered::Searched(stop) = server.recover().await else { panic!("nobody was left to report") };
     assert_eq!(living(server.run), [], "{stop:?}");
-    assert!(stop.confirmed && stop.processes_left == Some(0), "{stop:?}");
     assert_eq!(stop.signals, ["SIGTERM"]);
     assert!(stop.processes_seen >= Some(3), "{stop:?}");
+    assert_eq!(server.confirmed_in_the_end().await.processes_left, Some(0));
 }
 
 #[tokio::test]
@@ -593,13 +603,12 @@ async fn when_all_are_killed_a_survivor_without_a_mark_is_never_reported_as_gone
     server.kill_all();
     let Recovered::Searched(stop) = server.recover().await else { panic!("nobody was left to report") };
     assert_eq!((stop.confirmed, stop.processes_left, stop.stopped_at), (false, None, None), "{stop:?}");
-    assert!(stop.detail.contains(&format!("({daemon})")), "{stop:?}");
+    assert!(stop.detail.contains("could belong to it"), "{stop:?}");
     assert_eq!(pids(server.run), HashSet::from([daemon]), "what is not surely ours is not signalled");
     // Once somebody has ended it, asking again finds the proof.
     kill(daemon, "KILL");
     until("the daemon is gone", || living(server.run).is_empty()).await;
-    let Recovered::Searched(stop) = server.recover().await else { panic!("nobody was left to report") };
-    assert!(stop.confirmed, "{stop:?}");
+    assert_eq!(server.confirmed_in_the_end().await.processes_left, Some(0));
 }
 
 #[tokio::test]
