@@ -44,7 +44,10 @@ impl Progress {
     /// Whole percent of units that are over; 100 only when all are.
     #[must_use]
     pub const fn percent(&self) -> u64 {
-        if self.total == 0 { 0 } else { self.done() * 100 / self.total }
+        match (self.done() * 100).checked_div(self.total) {
+            Some(percent) => percent,
+            None => 0,
+        }
     }
 }
 
