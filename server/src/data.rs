@@ -200,7 +200,7 @@ impl DataFolder {
 
     fn has_room_for_reserve(&self) -> bool {
         nix::sys::statvfs::statvfs(self.root()).is_ok_and(|disk| {
-            u64::from(disk.blocks_available()).saturating_mul(disk.fragment_size()) > 2 * RESERVE_BYTES as u64
+            disk.blocks_available().saturating_mul(disk.fragment_size()) > 2 * RESERVE_BYTES as u64
         })
     }
 

@@ -74,16 +74,40 @@ pub(super) fn keep(data: &DataFolder, job: JobId) -> io::Result<()> {
 /// What could not be removed, by category and the system's word.
 pub(super) type Failures = BTreeMap<(Category, String), Count>;
 
-/// Removes all files of a job that can be removed, and their folders.
+/// Removes all files of a job that can be removed, and their folders. Strangers in the job's own folder go as scratch.
 pub(super) fn remove(data: &DataFolder, job: JobId) -> Failures {
     let mut failures = Failures::new();
     let folder = data.job(job);
-    for (category, below) in folders(data, job) {
-        remove_below(&below, category, &mut failures);
+    let known = folders(data, job);
+    for (category, below) in &known {
+        remove_below(below, *category, &mut failures);
     }
-    // Strangers in the job's own folder go too, as scratch.
-    remove_below(&folder, Category::Scratch, &mut failures);
+    if failures.is_empty() {
+        remove_below(&folder, Category::Scratch, &mut failures);
+        return failures;
+    }
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        if known.iter().all(|(_, below)| *below != entry.path()) {
+            remove_entry(&entry.path(), Category::Scratch, &mut failures);
+        }
+    }
     failures
+}
+
+/// Removes a file, or a folder with what is below it.
+fn remove_entry(path: &Path, category: Category, failures: &mut Failures) {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => remove_below(path, category, failures),
+        Ok(meta) => {
+            if let Err(error) = fs::remove_file(path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                fail(failures, category, &error, freed_by(&meta));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => fail(failures, category, &error, 0),
+    }
 }
 
 /// Removes a folder with what is below it. A folder that stays because of a file in it is no failure of its own.
@@ -99,19 +123,7 @@ fn remove_below(folder: &Path, category: Category, failures: &mut Failures) {
             Ok(entry) => entry,
             Err(error) => return fail(failures, category, &error, 0),
         };
-        let path = entry.path();
-        match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_dir() => remove_below(&path, category, failures),
-            Ok(meta) => {
-                if let Err(error) = fs::remove_file(&path)
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    fail(failures, category, &error, freed_by(&meta));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => fail(failures, category, &error, 0),
-        }
+        remove_entry(&entry.path(), category, failures);
     }
     let after: u64 = failures.values().map(|count| count.items).sum();
     if let Err(error) = fs::remove_dir(folder)

@@ -8,6 +8,7 @@
 
 mod cancel;
 mod delete;
+mod engine;
 mod harness;
 mod jobs;
 mod process;
