@@ -132,11 +132,11 @@ pub(crate) fn note_boot(runs_dir: &Path, at: Timestamp) -> io::Result<()> {
 /// The boot under which the server ran that started a run at `at`.
 pub(crate) fn boot_at(runs_dir: &Path, at: Timestamp) -> Option<String> {
     let known = fs::read_to_string(boots_path(runs_dir)).ok()?;
-    let lines = known.lines().filter_map(|line| {
+    let mut lines = known.lines().filter_map(|line| {
         let (from, boot) = line.split_once(' ')?;
         Some((from.parse::<i64>().ok()?, boot.to_owned()))
     });
-    lines.filter(|(from, _)| *from <= at.0).next_back().map(|(_, boot)| boot)
+    lines.rfind(|(from, _)| *from <= at.0).map(|(_, boot)| boot)
 }
 
 #[cfg(test)]
