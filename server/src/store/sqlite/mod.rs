@@ -18,6 +18,7 @@ mod jobs;
 mod list;
 mod rows;
 mod runs;
+pub mod seed;
 mod units;
 
 use std::{path::Path, time::Duration};
