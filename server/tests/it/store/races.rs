@@ -21,9 +21,13 @@ impl Dice {
 }
 
 /// Counters are those of the rows, nothing is above `parallel`, the summary adds up, and what is over stays over.
-async fn check(f: &Fixture, jobs: &[JobId], ended: &mut HashMap<JobId, Phase>) {
+/// Of those that are over only the phase is looked at, unless `all`.
+async fn check(f: &Fixture, jobs: &[JobId], ended: &mut HashMap<JobId, Phase>, all: bool) {
     for id in jobs {
         let job = f.job(*id).await;
+        if !all && ended.get(id) == Some(&job.phase) {
+            continue;
+        }
         let units = f.store.units(*id, &UnitQuery { limit: Some(200), ..UnitQuery::default() }).await.unwrap().items;
         let of = |status| units.iter().filter(|unit| unit.status == status).count() as u64;
         let counted = Progress {
@@ -117,14 +121,15 @@ pub(crate) async fn counters_phases_and_summaries_hold_in_every_order_of_events(
         let (mut jobs, mut runs, mut ended) = (Vec::new(), Vec::new(), HashMap::new());
         for _ in 0..250 {
             step(&f, &mut dice, &mut jobs, &mut runs).await;
-            check(&f, &jobs, &mut ended).await;
+            check(&f, &jobs, &mut ended, false).await;
         }
+        check(&f, &jobs, &mut ended, true).await;
         assert!(ended.len() > 5, "the walk reached the end of some jobs");
         for job in &jobs {
             f.cancel(*job).await;
             f.store.give_up_unproven(*job, f.now()).await.unwrap();
         }
-        check(&f, &jobs, &mut ended).await;
+        check(&f, &jobs, &mut ended, true).await;
         assert_eq!(ended.len(), jobs.len(), "every job can be brought to its end");
     }
 }
