@@ -24,3 +24,33 @@ impl From<sqlx::Error> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_and_a_busy_database_are_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("small.db"))
+            .create_if_missing(true)
+            .busy_timeout(std::time::Duration::ZERO);
+        let mut one = options.connect().await.unwrap();
+        sqlx::query("CREATE TABLE notes (text TEXT)").execute(&mut one).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 4").execute(&mut one).await.unwrap();
+        let full = sqlx::query("INSERT INTO notes VALUES (hex(zeroblob(100000)))").execute(&mut one).await.unwrap_err();
+        assert!(matches!(Error::from(full), Error::DiskFull));
+
+        let mut other = options.connect().await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut one).await.unwrap();
+        let busy = sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap_err();
+        assert!(matches!(Error::from(busy), Error::Busy));
+        one.close().await.unwrap();
+
+        let wrong = sqlx::query("SELECT * FROM nothing").execute(&mut other).await.unwrap_err();
+        assert!(matches!(Error::from(wrong), Error::Internal { .. }));
+    }
+}

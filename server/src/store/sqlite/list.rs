@@ -413,6 +413,7 @@ async fn matches(
         sqlx::query_as("SELECT (SELECT min(seq) FROM jobs), (SELECT max(seq) FROM jobs)").fetch_one(&mut *conn).await?;
     let (Some(first), Some(last)) = (first, last) else { return Ok((Vec::new(), None)) };
     let mut seen = Vec::new();
+    let window = if filter.is_empty() { wanted } else { wanted.max(WINDOW) };
     // Ranges of row ids, so that the clock can be looked at between two: a match of frequent trigrams that never
     // stand together costs a walk over all of them.
     let mut span = 20_000;
@@ -421,9 +422,9 @@ async fn matches(
     while (first..=last).contains(&at) {
         let (low, high) = if descending { ((at - span + 1).max(first), at) } else { (at, (at + span - 1).min(last)) };
         let range_begun = Instant::now();
-        let found = matches_between(conn, phrase, descending, low, high, wanted.max(WINDOW)).await?;
+        let found = matches_between(conn, phrase, descending, low, high, window).await?;
         // A full answer may have been cut: the next look begins where it ended.
-        let is_cut = found.len() == wanted.max(WINDOW);
+        let is_cut = found.len() == window;
         let end = found.last().filter(|_| is_cut).map_or(if descending { low } else { high }, |seen| seen.seq);
         seen.extend(found.into_iter().filter(|seen| filter.takes(seen)));
         at = if descending { end - 1 } else { end + 1 };
