@@ -199,9 +199,8 @@ impl DataFolder {
     }
 
     fn has_room_for_reserve(&self) -> bool {
-        nix::sys::statvfs::statvfs(self.root()).is_ok_and(|disk| {
-            disk.blocks_available().saturating_mul(disk.fragment_size()) > 2 * RESERVE_BYTES as u64
-        })
+        nix::sys::statvfs::statvfs(self.root())
+            .is_ok_and(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) > 2 * RESERVE_BYTES as u64)
     }
 
     fn reserve(&self) -> PathBuf {
