@@ -215,7 +215,7 @@ impl Server {
     }
 
     /// A plain form post with a session's cookie, as a browser sends it from one of our pages.
-    pub(crate) async fn post_form(&self, cookie: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post_form(&self, cookie: &str, path: &str, fields: &[(&'static str, &str)]) -> Answer {
         let pairs: Vec<_> = fields.iter().map(|(name, value)| ((*name), (*value).to_owned())).collect();
         let request = self
             .bare("POST", path)
