@@ -185,7 +185,7 @@ fn metrics() -> Result<PrometheusHandle> {
     for outcome in ["cancelled", "cancelling", "already_cancelled", "already_finished"] {
         metrics::counter!("belay_cancel_total", "outcome" => outcome).increment(0);
     }
-    for outcome in ["deleted", "deleting"] {
+    for outcome in ["complete", "incomplete", "refused"] {
         metrics::counter!("belay_delete_total", "outcome" => outcome).increment(0);
     }
     Ok(handle)

@@ -231,9 +231,8 @@ async fn explain_bare_refusals(response: Response) -> Response {
         return response;
     }
     let allow = response.headers().get(header::ALLOW).cloned();
-    let methods = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("other methods").to_owned();
-    let mut explained =
-        Failure::new(ErrorCode::MethodNotAllowed, format!("This address takes {methods}.")).into_response();
+    let detail = "This address does not take this method. The Allow header names those that it takes.";
+    let mut explained = Failure::new(ErrorCode::MethodNotAllowed, detail).into_response();
     if let Some(allow) = allow {
         explained.headers_mut().insert(header::ALLOW, allow);
     }

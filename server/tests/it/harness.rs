@@ -55,7 +55,8 @@ impl Answer {
 
     /// All cookies that it sets, as a request would send them back.
     pub(crate) fn cookies(&self) -> String {
-        let pairs = self.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok()?.split(';').next());
+        let pairs =
+            self.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok()?.split(';').next());
         pairs.collect::<Vec<_>>().join("; ")
     }
 
@@ -215,14 +216,15 @@ impl Server {
     }
 
     /// A plain form post with a session's cookie, as a browser sends it from one of our pages.
-    pub(crate) async fn post_form(&self, cookie: &str, path: &str, fields: &[(&'static str, &str)]) -> Answer {
-        let pairs: Vec<_> = fields.iter().map(|(name, value)| ((*name), (*value).to_owned())).collect();
+    pub(crate) async fn post_form(&self, cookie: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let pair = |(name, value): &(&str, &str)| format!("{name}={}", app::paths::encode(value));
+        let body = fields.iter().map(pair).collect::<Vec<_>>().join("&");
         let request = self
             .bare("POST", path)
             .header("cookie", cookie)
             .header("origin", format!("http://{}", self.address))
             .header("content-type", "application/x-www-form-urlencoded");
-        self.send(request.body(app::paths::with_query("", &pairs).trim_start_matches('?').to_owned())).await
+        self.send(request.body(body)).await
     }
 
     /// Signs in with the printed link, as its page's button does. Answers the session's cookie.

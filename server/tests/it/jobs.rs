@@ -131,13 +131,18 @@ async fn the_list_is_filtered_sorted_counted_and_paged() {
     }
     assert_eq!(seen, [endless, second, first]);
     let counts = server.get("/api/jobs").await.body["counts"].clone();
-    assert!(counts.as_array().unwrap().contains(&json!({"phase": "completed", "count": 2, "capped": false})), "{counts}");
+    assert!(
+        counts.as_array().unwrap().contains(&json!({"phase": "completed", "count": 2, "capped": false})),
+        "{counts}"
+    );
 }
 
 #[tokio::test]
 async fn a_query_that_cannot_be_used_is_named() {
     let server = Server::start().await;
-    for query in ["phase=running", "kind=nope", "q=ab", "sort=size", "limit=0", "limit=201", "cursor=made-up", "wait=soon"] {
+    for query in
+        ["phase=running", "kind=nope", "q=ab", "sort=size", "limit=0", "limit=201", "cursor=made-up", "wait=soon"]
+    {
         let answer = server.get(&format!("/api/jobs?{query}")).await;
         assert_eq!(answer.problem(), (400, "INVALID_QUERY".to_owned()), "{query}");
     }
