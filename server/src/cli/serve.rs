@@ -188,6 +188,7 @@ fn metrics() -> Result<PrometheusHandle> {
     for outcome in ["complete", "incomplete", "refused"] {
         metrics::counter!("belay_delete_total", "outcome" => outcome).increment(0);
     }
+    metrics::gauge!("belay_runs_unconfirmed").set(0.0);
     Ok(handle)
 }
 
