@@ -71,7 +71,7 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// 413. A client that waits for `100 Continue` is told at once. One that sends anyway would have its connection reset,
+/// The answer 413. A client that waits for `100 Continue` is told at once. One that sends anyway would have its connection reset,
 /// and most never see the answer then: what it sends is thrown away for a moment first.
 pub(crate) async fn refuse_large(headers: &HeaderMap, body: Body, max: u64) -> Failure {
     if !headers.contains_key(header::EXPECT) {

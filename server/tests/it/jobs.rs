@@ -119,7 +119,7 @@ async fn the_list_is_filtered_sorted_counted_and_paged() {
     assert_eq!(ids(&server.get("/api/jobs?phase=completed&sort=name").await.body), [first.clone(), second.clone()]);
     assert_eq!(ids(&server.get("/api/jobs?phase=active").await.body), [endless.as_str()]);
     assert_eq!(ids(&server.get("/api/jobs?q=bet").await.body), [second.as_str()]);
-    assert_eq!(ids(&server.get("/api/jobs?created_by=nobody").await.body), [String::new(); 0]);
+    assert!(ids(&server.get("/api/jobs?created_by=nobody").await.body).is_empty());
     assert_eq!(ids(&server.get("/api/jobs?sort=finished_at&kind=files").await.body), [first.clone(), second.clone()]);
     let mut seen = Vec::new();
     let mut path = "/api/jobs?limit=1".to_owned();
