@@ -1,154 +1,215 @@
 /**
- * What a spec needs: `test` with a server for each worker, a signed-in page, and the API beside it.
+ * What a spec needs: `test` with a server, a signed-in page with the ways of the console, and the API beside it.
  *
- *     test('…', async ({ console, page }) => {
- *       const job = await console.submit({ preset: 'slow', files: 2 });
- *       await console.goto(`/jobs/${job.job_id}`);
+ *     test.use({ instance: 'cancel' });
+ *     test('…', async ({ api, console }) => {
+ *       const job = await api.held('Stop me');
+ *       await console.detail(job.job_id);
  */
 import AxeBuilder from '@axe-core/playwright';
-import { type BrowserContext, type Page, expect, test as base } from '@playwright/test';
+import { type Locator, type Page, expect, test as base } from '@playwright/test';
+import { Api } from './api';
 import { Server } from './server';
 
-/** The parts of a job in an answer that specs look at. */
-export interface Job {
-  job_id: string;
-  name: string;
-  phase: string;
-  progress: { total: number; succeeded: number; failed: number; cancelled: number; running: number };
-  [key: string]: unknown;
-}
+const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 
-export interface Submit {
-  name?: string;
-  preset?: string;
-  command?: string[];
-  /** How many files to make for it; or `inputs` that are there. */
-  files?: number;
-  inputs?: string[];
-  [spec: string]: unknown;
-}
-
+/** The console as a person finds their way in it: by role, label and text. */
 export class Console {
   /** Errors of scripts, breaches of the content security policy, and panics: empty at the end of every test. */
   readonly faults: string[] = [];
 
   constructor(
     readonly page: Page,
-    readonly server: Server,
+    /** Without WebAssembly a page never becomes live. */
+    private wasm = true,
   ) {
-    page.on('pageerror', (error) => this.faults.push(String(error)));
+    page.on('pageerror', (error) => this.wasm && this.faults.push(String(error)));
     page.on('console', (message) => {
       // A refused or failed request is logged by Chromium itself; tests provoke those.
-      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) this.faults.push(message.text());
+      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource') && this.wasm) this.faults.push(message.text());
     });
   }
 
-  /** Signs the browser in by the API token; the session is a cookie. */
-  async signIn(context: BrowserContext = this.page.context()): Promise<void> {
-    const answer = await context.request.post(`${this.server.url}/sign-in`, {
-      form: { token: this.server.token, next: '/jobs' },
-      headers: { origin: this.server.url },
-      maxRedirects: 0,
-    });
-    expect(answer.status(), 'sign-in answers with a redirect').toBe(303);
+  /** From now on as for a visitor whose WebAssembly does not load. */
+  async blockWasm(): Promise<void> {
+    this.wasm = false;
+    await this.page.route('**/*.wasm', (route) => route.abort());
   }
 
-  /** Opens a page and waits until it is live; a click before that would be lost. */
-  async goto(path: string, page: Page = this.page): Promise<void> {
-    await page.goto(this.server.url + path);
-    await page.locator('html[data-hydrated]').waitFor({ state: 'attached' });
+  /** Opens a page and waits until it is live; a click before that would be one on a plain form. */
+  async goto(path: string): Promise<void> {
+    await this.page.goto(path);
+    await this.live();
   }
 
-  /** The same without WebAssembly: call before `page.goto`. */
-  async blockWasm(page: Page = this.page): Promise<void> {
-    await page.route('**/*.wasm', (route) => route.abort());
-    // The start module then fails to load what it needs; that is the point.
-    page.on('pageerror', () => this.faults.splice(0));
+  /** Waits until the page is hydrated. */
+  async live(): Promise<void> {
+    if (this.wasm) await this.page.locator('html[data-hydrated]').waitFor({ state: 'attached' });
   }
 
-  /** A request to the API as a program makes it. */
-  api(method: string, path: string, body?: unknown): Promise<Response> {
-    return fetch(this.server.url + path, {
-      method,
-      headers: { authorization: `Bearer ${this.server.token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
+  async reload(): Promise<void> {
+    await this.page.reload();
+    await this.live();
   }
 
-  async submit({ name = 'A job', files = 2, inputs, ...spec }: Submit = {}): Promise<Job> {
-    const chosen = spec.preset || spec.command ? spec : { ...spec, preset: 'sha256' };
-    const answer = await this.api('POST', '/api/jobs', {
-      name,
-      kind: 'files',
-      spec: { ...chosen, inputs: inputs ?? [await this.server.files(files)] },
-    });
-    const body = await answer.json();
-    expect(answer.status, JSON.stringify(body)).toBe(201);
-    return body;
+  async list(query = ''): Promise<void> {
+    await this.goto(`/jobs${query}`);
+    await expect(this.page.getByRole('heading', { name: 'Jobs', level: 1 })).toBeVisible();
   }
 
-  async job(id: string): Promise<Job> {
-    const answer = await this.api('GET', `/api/jobs/${id}`);
-    expect(answer.status).toBe(200);
-    return answer.json();
+  async detail(id: string): Promise<void> {
+    await this.goto(`/jobs/${id}`);
+    await expect(this.page.getByRole('heading', { level: 1 })).toBeVisible();
   }
 
-  /** Waits until the job is in one of `phases`, and returns it. */
-  async inPhase(id: string, ...phases: string[]): Promise<Job> {
-    return this.when(id, (job) => phases.includes(job.phase));
+  row(id: string): Locator {
+    return this.page.locator(`tr[data-job-id="${id}"]`);
   }
 
-  /** Waits until `holds` is true of the job, by the blocking query. */
-  async when(id: string, holds: (job: Job) => boolean, withinMs = 30_000): Promise<Job> {
-    const deadline = Date.now() + withinMs;
-    let etag = '';
-    for (;;) {
-      const answer = await fetch(`${this.server.url}/api/jobs/${id}${etag && '?wait=2s'}`, {
-        headers: { authorization: `Bearer ${this.server.token}`, ...(etag && { 'if-none-match': etag }) },
-      });
-      if (answer.status === 200) {
-        etag = answer.headers.get('etag') ?? '';
-        const job: Job = await answer.json();
-        if (holds(job)) return job;
-        expect(Date.now(), `job ${id} is ${job.phase}, ${JSON.stringify(job.progress)}`).toBeLessThan(deadline);
-      } else {
-        expect(answer.status).toBe(304);
-        expect(Date.now(), `job ${id} did not change`).toBeLessThan(deadline);
-      }
-    }
+  /** Opens the three-dot menu of a row. */
+  async menu(id: string): Promise<Locator> {
+    await this.row(id)
+      .getByLabel(/^Actions for /)
+      .click();
+    const menu = this.row(id).locator('details[open]');
+    await expect(menu).toBeVisible();
+    return menu;
   }
 
-  /** axe finds nothing (WCAG 2.2 A and AA, best practice), in light and in dark. */
-  async expectAccessible(page: Page = this.page): Promise<void> {
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-      const { violations } = await new AxeBuilder({ page }).analyze();
-      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' | ')}`);
-      expect(found, colorScheme).toEqual([]);
-    }
-    await page.emulateMedia({ colorScheme: null, reducedMotion: null });
+  /** Takes an entry of the row's menu. */
+  async choose(id: string, entry: 'Cancel Job' | 'Delete Job' | 'View Details'): Promise<void> {
+    await item(await this.menu(id), entry).click();
+  }
+
+  /** A button of the job's header. */
+  action(name: string | RegExp): Locator {
+    return this.page.locator('.page-head').getByRole('button', { name, exact: true });
+  }
+
+  /** The phase in the job's header. */
+  badge(): Locator {
+    return this.page.locator('.page-head .badge');
+  }
+
+  dialog(title: string | RegExp): Locator {
+    return this.page.getByRole('dialog', { name: title });
+  }
+
+  cancelDialog(): Locator {
+    return this.dialog('Cancel Job?');
+  }
+
+  deleteDialog(): Locator {
+    return this.dialog('Delete Job?');
+  }
+
+  forceDialog(): Locator {
+    return this.dialog('Job is still running. Cancel it first or use force delete?');
+  }
+
+  /** A message that goes by itself. */
+  toast(text: string | RegExp): Locator {
+    return this.page.locator('.toast').and(this.page.getByRole('status')).filter({ hasText: text });
+  }
+
+  /** What axe finds on the page as it is (WCAG 2.2 A and AA), a line each. */
+  async axe(): Promise<string[]> {
+    // A colour in the middle of its transition is none that anybody reads.
+    await this.page.evaluate(() =>
+      Promise.all(
+        document
+          .getAnimations()
+          .filter((animation) => animation.effect?.getComputedTiming().iterations !== Infinity)
+          .map((animation) => animation.finished.catch(() => undefined)),
+      ),
+    );
+    const { violations } = await new AxeBuilder({ page: this.page }).withTags(TAGS).analyze();
+    return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)}: ${node.failureSummary}`));
+  }
+
+  /** True when the page can be scrolled sideways. */
+  async scrollsSideways(): Promise<boolean> {
+    return this.page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
   }
 }
 
-/** `console`: signed in. `server`: one for each worker; a test that stops it takes `ownServer` instead. */
-export const test = base.extend<{ console: Console; ownServer: Server }, { server: Server }>({
+/** An entry of a menu: a link, or a button of a form. */
+export function item(menu: Locator, name: string): Locator {
+  return menu.getByRole('link', { name }).or(menu.getByRole('button', { name }));
+}
+
+/**
+ * Requests that change something, as they leave the page. (The plan of a delete is asked by DELETE too, and changes
+ * nothing.)
+ */
+export function changes(page: Page, path: string): string[] {
+  const seen: string[] = [];
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    const question = request.method() === 'GET' || url.searchParams.get('dry_run') === 'true';
+    if (url.pathname === path && !question) seen.push(`${request.method()} ${url.pathname}${url.search}`);
+  });
+  return seen;
+}
+
+/** Holds back what changes something at `path`; the answer of this function lets it go on. */
+export async function holdBack(page: Page, path: string): Promise<() => void> {
+  let release = () => {};
+  const held = new Promise<void>((done) => (release = done));
+  await page.route(
+    (url) => url.pathname === path && url.searchParams.get('dry_run') !== 'true',
+    async (route) => {
+      if (route.request().method() !== 'GET') await held;
+      await route.continue();
+    },
+  );
+  return release;
+}
+
+type StorageState = Awaited<ReturnType<import('@playwright/test').BrowserContext['storageState']>>;
+
+interface Each {
+  console: Console;
+}
+
+interface Shared {
+  /** Another name means another worker, and with it another server: every spec file has its own. */
+  instance: string;
+  server: Server;
+  api: Api;
+  /** Cookies of a browser that has signed in. */
+  session: StorageState;
+}
+
+export const test = base.extend<Each, Shared>({
+  instance: ['', { option: true, scope: 'worker' }],
   server: [
-    // eslint-disable-next-line no-empty-pattern
-    async ({}, use) => {
+    async ({ instance: _ }, use) => {
       const server = await Server.start();
       await use(server);
       await server.remove();
     },
     { scope: 'worker' },
   ],
-  ownServer: async ({}, use) => {
-    const server = await Server.start();
-    await use(server);
-    await server.remove();
-  },
-  console: async ({ page, server }, use) => {
-    const console = new Console(page, server);
-    await console.signIn();
+  api: [async ({ server }, use) => use(new Api(server)), { scope: 'worker' }],
+  session: [
+    async ({ playwright, server }, use) => {
+      const request = await playwright.request.newContext({ baseURL: server.url });
+      const answer = await request.post('/sign-in', {
+        form: { token: server.token, next: '/jobs' },
+        headers: { origin: server.url },
+        maxRedirects: 0,
+      });
+      expect(answer.status(), 'sign-in answers with a redirect').toBe(303);
+      await use(await request.storageState());
+      await request.dispose();
+    },
+    { scope: 'worker' },
+  ],
+  baseURL: async ({ server }, use) => use(server.url),
+  storageState: async ({ session }, use) => use(session),
+  console: async ({ javaScriptEnabled, page }, use) => {
+    const console = new Console(page, javaScriptEnabled);
     await use(console);
     expect(console.faults).toEqual([]);
   },

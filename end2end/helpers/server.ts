@@ -4,9 +4,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const BINARY = process.env.BELAY_BIN ?? resolve(__dirname, '../../target/release/belay');
@@ -19,7 +20,7 @@ roots = [${JSON.stringify(join(folder, 'input'))}]
 allow_free_commands = true
 max_upload_bytes = 10485760
 [worker]
-slots = 2
+slots = 4
 [presets.sha256]
 description = "SHA-256 of each file"
 command = ["sha256sum", "{file}"]
@@ -71,6 +72,19 @@ export class Server {
     return name;
   }
 
+  /** Writes one file below the root; answers its path. */
+  file(name: string, content: string | Uint8Array = `${name}\n`): string {
+    const path = join(this.folder, 'input', name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content);
+    return path;
+  }
+
+  /** The one-time sign-in links that it printed, newest last. */
+  links(): string[] {
+    return this.log.flatMap((line) => /https?:\/\/\S+\/sign-in\?\S+/.exec(line)?.[0] ?? []);
+  }
+
   /** Starts it (again), over the same data, at the same address. */
   async up(): Promise<void> {
     const child = spawn(
@@ -117,4 +131,18 @@ export class Server {
       });
     });
   }
+}
+
+/** The processes whose ids are in `file`, one a line, and that still run. */
+export function alive(file: string): number[] {
+  if (!existsSync(file)) return [];
+  const pids = readFileSync(file, 'utf8').split('\n').filter(Boolean).map(Number);
+  return pids.filter((pid) => {
+    try {
+      // A zombie runs no more: its parent has not looked yet.
+      return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    } catch {
+      return false;
+    }
+  });
 }
