@@ -1,6 +1,6 @@
 //! Errors of the domain. They know nothing of HTTP; `http/problem.rs` is the only place that does.
 
-use app::model::{ErrorCode, JobId, Phase};
+use app::model::{ErrorCode, JobId, Phase, PhaseClass};
 
 /// What went wrong, in the words of the one who asked.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,29 @@ impl Error {
     /// A bad spec: `field` as in the request body, `detail` a sentence an operator can act on.
     pub fn invalid_spec(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Error::Invalid { code: ErrorCode::InvalidSpec, field: Some(field.into()), detail: detail.into(), hint: None }
+    }
+
+    /// The code under which it is known outside.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Error::JobNotFound(_) => ErrorCode::JobNotFound,
+            Error::JobDeleted(_) => ErrorCode::JobDeleted,
+            Error::JobActive { .. } => ErrorCode::JobActive,
+            Error::JobDeleting(_) => ErrorCode::JobDeleting,
+            Error::Invalid { code, .. } => *code,
+            Error::NotFound(_) => ErrorCode::NotFound,
+            Error::NotPossible { phase, .. } => match phase.class() {
+                PhaseClass::Deleting => ErrorCode::JobDeleting,
+                PhaseClass::Pending | PhaseClass::Active | PhaseClass::Cancelling => ErrorCode::JobActive,
+                PhaseClass::Terminal => ErrorCode::InvalidSpec,
+            },
+            Error::TooLarge(_) => ErrorCode::BodyTooLarge,
+            Error::Busy => ErrorCode::StoreBusy,
+            Error::DiskFull => ErrorCode::DiskFull,
+            Error::ShuttingDown => ErrorCode::ShuttingDown,
+            Error::Internal { .. } => ErrorCode::Internal,
+        }
     }
 
     /// A fault of ours with its cause.

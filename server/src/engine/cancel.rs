@@ -44,7 +44,7 @@ pub(super) async fn cancel(core: &Arc<Core>, actor: &Actor, id: JobId, request: 
     let order = check(actor, id, request)?;
     let Some(job) = core.store.job(id).await? else {
         let error = core.missing(id).await?;
-        core.note(actor.event(action, Some((id, "")), format!("refused: {}", code_of_missing(&error)))).await;
+        core.note(actor.event(action, Some((id, "")), format!("refused: {}", error.code()))).await;
         return Err(error);
     };
     let answer = match record(core, actor, action, &job.name, &order).await? {
@@ -71,10 +71,6 @@ pub(super) async fn cancel(core: &Arc<Core>, actor: &Actor, id: JobId, request: 
     };
     metrics::counter!("belay_cancel_total", "outcome" => answer.outcome.as_str()).increment(1);
     Ok(answer)
-}
-
-fn code_of_missing(error: &Error) -> ErrorCode {
-    if matches!(error, Error::JobDeleted(_)) { ErrorCode::JobDeleted } else { ErrorCode::JobNotFound }
 }
 
 /// Reads a request; nothing is stored when it cannot be taken.
@@ -279,7 +275,7 @@ async fn recheck_open(core: &Arc<Core>, id: JobId) -> Result<()> {
         let is_here = run.instance == core.worker.instance && !core.holds(run.run_id);
         if is_here && (run.state == RunState::Lost || run.worker != core.worker.worker_id) {
             let core = core.clone();
-            core.clone().spawn(async move {
+            core.clone().spawn_until_stop(async move {
                 if let Err(error) = leases::recover(&core, &run).await {
                     tracing::warn!(run = %run.run_id, error = &error as &dyn std::error::Error, "no recovery");
                 }
@@ -296,7 +292,7 @@ fn recheck_unconfirmed(core: &Arc<Core>, job: &JobRecord) {
         return;
     }
     let (core, job) = (core.clone(), job.clone());
-    core.clone().spawn(async move {
+    core.clone().spawn_until_stop(async move {
         if let Err(error) = find_unconfirmed(&core, &job).await {
             tracing::warn!(job = %job.job_id, error = &error as &dyn std::error::Error, "no new evidence");
         }

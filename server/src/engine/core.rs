@@ -210,6 +210,17 @@ impl Core {
         self.tasks.spawn(task);
     }
 
+    /// Spawns a task that may be given up at any point when the server stops: it is begun again after the restart.
+    pub(super) fn spawn_until_stop(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
     /// Sleeps; false when the server stops meanwhile.
     pub(super) async fn sleep(&self, time: Duration) -> bool {
         tokio::select! {

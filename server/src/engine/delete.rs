@@ -77,8 +77,7 @@ pub(super) async fn delete(core: &Arc<Core>, actor: &Actor, id: JobId, options: 
     let action = if options.force { AuditAction::ForceDelete } else { AuditAction::Delete };
     let Some(job) = core.store.job(id).await? else {
         let error = core.missing(id).await?;
-        let code = if matches!(error, Error::JobDeleted(_)) { "JOB_DELETED" } else { "JOB_NOT_FOUND" };
-        core.note(actor.event(action, Some((id, "")), format!("refused: {code}"))).await;
+        core.note(actor.event(action, Some((id, "")), format!("refused: {}", error.code()))).await;
         return Err(error);
     };
     let subject = Some((id, job.name.as_str()));
@@ -357,7 +356,11 @@ async fn look_for(core: &Arc<Core>, run: &OpenRun, grace: Duration) -> Result<Op
     }
     let Some(_guard) = core.recovering.take(run.run_id) else { return Ok(None) };
     let kind = core.kind(run.kind)?;
-    let Ok(found) = tokio::time::timeout(LOOK_PATIENCE, kind.recover(run, grace)).await else { return Ok(None) };
+    let looked = tokio::select! {
+        looked = tokio::time::timeout(LOOK_PATIENCE, kind.recover(run, grace)) => looked,
+        () = core.stopping.cancelled() => return Ok(None),
+    };
+    let Ok(found) = looked else { return Ok(None) };
     let evidence = match found? {
         Recovery::Stopped(evidence) => evidence,
         Recovery::Finished(outcome) => outcome.stop.unwrap_or_else(|| cancel::ended_by_itself(now())),

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::{
     clock::now,
     core::{Core, lock},
+    litter,
     worker::{Settling, advance, follow_up, hand_back, settle},
 };
 use crate::{
@@ -53,6 +54,9 @@ pub(super) fn start(core: &Arc<Core>) {
     });
     core.spawn(async move {
         repair.recover_predecessor().await;
+        if let Err(error) = litter::pick_up(&repair.core).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "files of a former server could not be looked at");
+        }
         let mut round: u64 = 0;
         while repair.core.sleep(EVERY).await {
             if let Err(error) = repair.round(round).await {
@@ -138,17 +142,9 @@ impl Repair {
         }
         lock(&self.looked_at).insert(run.run_id, Instant::now());
         let repair = self.clone();
-        self.core.spawn(async move {
-            let stopping = repair.core.stopping.clone();
-            let work = async {
-                let Ok(_permit) = repair.at_once.acquire().await else { return Ok(()) };
-                recover(&repair.core, &run).await
-            };
-            let result = tokio::select! {
-                result = work => result,
-                () = stopping.cancelled() => Ok(()),
-            };
-            if let Err(error) = result {
+        self.core.spawn_until_stop(async move {
+            let Ok(_permit) = repair.at_once.acquire().await else { return };
+            if let Err(error) = recover(&repair.core, &run).await {
                 let id = run.run_id;
                 tracing::warn!(run = %id, error = &error as &dyn std::error::Error, "a run could not be recovered");
             }

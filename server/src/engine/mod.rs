@@ -16,6 +16,7 @@ mod core;
 mod delete;
 mod heartbeat;
 mod leases;
+mod litter;
 mod logs;
 mod removal;
 mod submit;

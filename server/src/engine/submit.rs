@@ -50,10 +50,12 @@ pub(super) async fn discard(core: &Core, id: JobId) {
 pub(super) async fn submit(core: &Arc<Core>, actor: &Actor, submission: Submission) -> Result<Job> {
     let id = submission.job_id;
     let stored = admit_and_store(core, actor, submission).await;
-    match stored {
-        Ok(stored) if stored == id => {}
+    if !matches!(&stored, Ok(stored) if *stored == id) {
         // Refused, or stored before under the same key: the reserved folder is nobody's.
-        Ok(_) | Err(_) => discard(core, id).await,
+        discard(core, id).await;
+    }
+    if let Err(error) = &stored {
+        core.note(actor.event(AuditAction::Submit, None, format!("refused: {}", error.code()))).await;
     }
     views::job(core, core.watch_disk(stored)?).await
 }
@@ -144,6 +146,21 @@ fn find_kind(kind: &str) -> Result<Kind> {
 
 /// See [`Engine::rerun`](super::Engine::rerun).
 pub(super) async fn rerun(
+    core: &Arc<Core>,
+    actor: &Actor,
+    id: JobId,
+    request: RerunRequest,
+    idempotency: Option<(String, String)>,
+) -> Result<Job> {
+    let answer = rerun_found(core, actor, id, request, idempotency).await;
+    if let Err(error) = &answer {
+        let refused = format!("refused: {}", error.code());
+        core.note(actor.event(AuditAction::Rerun, Some((id, "")), refused)).await;
+    }
+    answer
+}
+
+async fn rerun_found(
     core: &Arc<Core>,
     actor: &Actor,
     id: JobId,

@@ -150,3 +150,14 @@ async fn a_kind_that_breaks_down_fails_its_unit_after_its_processes_are_gone() {
     let units = stage.engine.units(job.job_id, &UnitQuery::default()).await.unwrap().items;
     assert!(units[0].error.clone().unwrap().contains("broke down"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_of_a_killed_server_that_never_became_a_job_are_removed_at_the_next_start() {
+    let ground = Ground::new().await;
+    let orphan = clock::new_job_id();
+    ground.data.make_job(orphan).unwrap();
+    std::fs::write(ground.data.inputs(orphan).join("half"), "x").unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let stage = ground.start().await;
+    until("the folder is gone", || async { !stage.data.job(orphan).exists() }).await;
+}
