@@ -28,7 +28,7 @@ pub(super) fn read(tag: u8, cursor: &str) -> Result<(i64, String)> {
 }
 
 fn parse(tag: u8, cursor: &str) -> Option<(i64, String)> {
-    if !cursor.is_ascii() || cursor.len() % 2 != 0 {
+    if !cursor.is_ascii() || !cursor.len().is_multiple_of(2) {
         return None;
     }
     let bytes: Option<Vec<u8>> = (0..cursor.len())

@@ -33,7 +33,7 @@ pub(crate) async fn a_job_goes_in_steps_and_leaves_a_receipt(f: Fixture) {
     let receipt = f.receipt_for(job).await;
     assert!(matches!(begin(&f, &receipt).await, BeginDelete::Began));
     assert_eq!(f.phase(job).await, Phase::Deleting);
-    assert_eq!(f.store.deleting_jobs().await.unwrap(), [receipt.clone()]);
+    assert_eq!(f.store.deleting_jobs().await.unwrap(), std::slice::from_ref(&receipt));
     assert!(matches!(begin(&f, &f.receipt_for(job).await).await, BeginDelete::Joined(first) if *first == receipt));
     let rows = f.store.count_rows(job).await.unwrap();
     assert_eq!((rows.units, rows.runs, rows.artifacts), (7, 7, 0));
