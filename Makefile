@@ -10,6 +10,10 @@ CONFIG ?= server/sample/belay.toml
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
 LOGS := target/test-logs
 
+# Views of erased type: a quarter of the WebAssembly and a quarter of the compile time (leptos, "erase_components").
+# Browser and server must agree on it, so it is set for every build below.
+export RUSTFLAGS := --cfg erase_components
+
 .PHONY: help build bundle wasm-target run test lint unit browser bench fmt
 
 help: ## show this list

@@ -8,11 +8,20 @@
 
 mod api;
 mod auth;
+mod bad_input;
 mod cancel;
+mod crash;
 mod delete;
+mod disk;
 mod engine;
+mod fairness;
 mod forms;
 mod harness;
 mod jobs;
+mod marks;
 mod process;
+mod random_cancels;
+mod reruns;
+mod scene;
 mod store;
+mod trees;

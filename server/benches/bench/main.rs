@@ -1,0 +1,45 @@
+//! `make bench`: what the product promises about speed and size, measured in one run against the release program over
+//! HTTP on loopback, and printed as a table. Not a test: it judges numbers, and numbers belong to a machine.
+//!
+//! Environment: `BELAY_BENCH_TRIALS` (default 1,000) and `BELAY_BENCH_JOBS` (default 1,000,000) make a shorter run.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a benchmark that cannot measure has nothing better to do than stop"
+)]
+
+#[path = "../../tests/it/harness.rs"]
+mod harness;
+mod lists;
+mod machine;
+#[path = "../../tests/it/marks.rs"]
+mod marks;
+mod stops;
+mod table;
+mod weight;
+mod wire;
+
+use table::Table;
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn main() {
+    let begin = std::time::Instant::now();
+    let mut table = Table::default();
+    stops::cancel_of_a_small_tree(&mut table);
+    stops::orphans(&mut table, number("BELAY_BENCH_TRIALS", 1000));
+    stops::cancel_of_a_long_queue(&mut table);
+    lists::at_a_million(&mut table, number("BELAY_BENCH_JOBS", 1_000_000));
+    weight::first_load(&mut table);
+    stops::small_units(&mut table);
+    weight::memory_and_start(&mut table);
+    println!("\n{}\n", machine::describe());
+    table.print();
+    println!(
+        "\nTimes are taken at the client, over one kept connection on loopback. {:.0} s.",
+        begin.elapsed().as_secs_f64()
+    );
+}
