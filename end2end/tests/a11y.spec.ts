@@ -76,6 +76,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
   test.describe(`axe finds nothing in ${colorScheme}`, () => {
     test.use({ colorScheme, contextOptions: { reducedMotion: 'reduce' } });
     test('on every page', async ({ api, console }) => {
+      test.slow();
       const all = await sorts(api);
       for (const [name, path] of Object.entries(PAGES)) {
         await test.step(name, async () => {
@@ -85,6 +86,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
       }
     });
     test('in every dialog', async ({ api, console, page }) => {
+      test.slow();
       const all = await sorts(api);
       for (const [name, open] of Object.entries(DIALOGS)) {
         await test.step(name, async () => {

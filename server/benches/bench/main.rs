@@ -3,10 +3,12 @@
 //!
 //! Environment: `BELAY_BENCH_TRIALS` (default 1,000) and `BELAY_BENCH_JOBS` (default 1,000,000) make a shorter run.
 
-#![expect(
+#![allow(
+    dead_code,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
-    reason = "a benchmark that cannot measure has nothing better to do than stop"
+    reason = "a benchmark that cannot measure has nothing better to do than stop; it uses a part of the tests' harness"
 )]
 
 #[path = "../../tests/it/harness.rs"]

@@ -17,7 +17,11 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
         let pairs = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
-        let pairs = pairs.map(|pairs| pairs.0).unwrap_or_default();
+        // What follows the id may be the name of a file that is not UTF-8; axum then decodes nothing of the path.
+        let Ok(pairs) = pairs else {
+            let id = parts.uri.path().split('/').find_map(|segment| segment.parse().ok());
+            return id.map(JobPath).ok_or_else(|| Failure::no_job(""));
+        };
         let text = pairs.iter().find(|(name, _)| name == "job_id").map_or("", |(_, text)| text.as_str());
         text.parse().map(JobPath).map_err(|_| Failure::no_job(text))
     }

@@ -135,7 +135,7 @@ async fn a_command_that_is_not_there_or_not_executable_fails_its_units_in_words(
         ("no-such-program-anywhere".to_owned(), "not found"),
         (plain.to_string_lossy().into_owned(), "not executable"),
         ("/".to_owned(), "not executable"),
-        (bad_interpreter.to_string_lossy().into_owned(), "not found"),
+        (bad_interpreter.to_string_lossy().into_owned(), "interpreter that it names does not exist"),
     ] {
         let spec = json!({ "command": [program, "{file}"], "inputs": [inputs] });
         let answer = scene.server.post("/api/jobs", &files_job(spec)).await;

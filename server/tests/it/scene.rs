@@ -180,12 +180,6 @@ impl Scene {
         let left = self.mark.processes();
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
-
-    /// The same for one job of several, by the name it was submitted with.
-    pub(crate) fn assert_nothing_left_of(&self, name: &str) {
-        let left = self.mark.processes_over(name);
-        assert!(left.is_empty(), "left behind of {name}: {left:#?}");
-    }
 }
 
 /// A test that failed leaves nothing behind either.
