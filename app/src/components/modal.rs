@@ -1,6 +1,8 @@
 //! A native `<dialog>`, shown modally: the rest of the page is inert, the focus stays inside and comes back. In the
 //! document only while it is open.
 
+use std::cell::RefCell;
+
 use leptos::{ev, html, prelude::*, task::spawn_local};
 use send_wrapper::SendWrapper;
 use web_sys::HtmlElement;
@@ -10,6 +12,18 @@ use crate::{
     client::sleep,
     hooks::{dom, follow::Subject},
 };
+
+thread_local! {
+    /// What had the focus when the latest dialog was opened.
+    static OPENER: RefCell<Option<HtmlElement>> = const { RefCell::new(None) };
+}
+
+/// What `showModal` does by itself for a dialog that was closed.
+fn focus_safe_button(dialog: &web_sys::Element) {
+    if let Some(button) = dom::all(dialog, "[autofocus]").first() {
+        let _ = button.focus();
+    }
+}
 
 /// A modal dialog around `body`. `shut` is called when it was closed by whatever way; nothing closes it while
 /// `busy`.
@@ -21,13 +35,17 @@ pub(crate) fn modal(
 ) -> AnyView {
     let node = NodeRef::<html::Dialog>::new();
     Effect::new(move |_| {
-        if let Some(dialog) = node.get()
-            && !dialog.open()
-        {
-            let opener = SendWrapper::new(dom::focused());
+        let Some(dialog) = node.get() else { return };
+        if dialog.open() {
+            // Another question took the place of the first in the same element: the button that had the focus is
+            // gone, and what opened the first one still opened it.
+            focus_safe_button(&dialog);
+        } else {
+            OPENER.set(dom::focused());
             let _ = dialog.show_modal();
-            on_cleanup(move || give_focus_back(opener.take()));
         }
+        let opener = SendWrapper::new(OPENER.with_borrow(Clone::clone));
+        on_cleanup(move || give_focus_back(opener.take()));
     });
     // A second Escape would close it in spite of a prevented `cancel`; the key itself must be stopped.
     let keydown = move |event: ev::KeyboardEvent| {
