@@ -2,7 +2,7 @@
 //! page where there is no WebAssembly to ask it in a dialog.
 
 use leptos::prelude::*;
-use leptos_router::hooks::{use_params_map, use_query_map};
+use leptos_router::hooks::{use_location, use_params_map, use_query_map};
 use serde::{Deserialize, Serialize};
 
 use super::{borrowed, instead, load, not_found, page, query_pairs};
@@ -76,11 +76,17 @@ fn in_mode(mode: Mode) -> AnyView {
     let params = use_params_map();
     let id = Memo::new(move |_| params.with(|params| params.get("id")).and_then(|id| id.parse::<JobId>().ok()));
     let pairs = query_pairs();
-    let query = Memo::new(move |_| pairs.with(|pairs| DetailQuery::from_pairs(borrowed(pairs))));
+    let path = use_location().pathname;
     let session = session();
     // Another id is another page, though the router keeps this one.
     let shown = move || {
         let Some(id) = id.get() else { return not_found() };
+        // The query of the address belongs to the job of the address: while that changes, the page that is left keeps
+        // its own, so that nothing of it wakes up on its way out.
+        let query = Memo::new(move |last: Option<&DetailQuery>| match last {
+            Some(last) if path.with(|path| !path.contains(&id.to_string())) => last.clone(),
+            Some(_) | None => pairs.with(|pairs| DetailQuery::from_pairs(borrowed(pairs))),
+        });
         let asked = ask(expect_context::<SharedBackend>(), id, query.get_untracked(), mode);
         load(asked, move |first: Result<First, Problem>| match first {
             Ok(first) => loaded(session, mode, query, first),
