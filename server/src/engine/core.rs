@@ -314,7 +314,9 @@ impl<T: Eq + Hash + Copy> Default for Busy<T> {
 impl<T: Eq + Hash + Copy> Busy<T> {
     /// Takes the thing until the guard is dropped; `None` when somebody has it.
     pub(super) fn take(&self, thing: T) -> Option<BusyGuard<'_, T>> {
-        lock(&self.0).insert(thing).then_some(BusyGuard { busy: self, thing })
+        // The guard is made only for whoever was first: dropping a second one would let go of the thing.
+        let is_first = lock(&self.0).insert(thing);
+        is_first.then(|| BusyGuard { busy: self, thing })
     }
 }
 
@@ -350,5 +352,22 @@ impl Actor {
             result: result.into(),
             detail: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thing_is_had_by_one_until_it_is_let_go() {
+        let busy = Busy::default();
+        let first = busy.take(1);
+        assert!(first.is_some());
+        assert!(busy.take(1).is_none());
+        assert!(busy.take(1).is_none(), "being refused lets nothing go");
+        assert!(busy.take(2).is_some());
+        drop(first);
+        assert!(busy.take(1).is_some());
     }
 }
