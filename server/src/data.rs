@@ -20,6 +20,8 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use app::model::{JobId, RunId};
@@ -27,6 +29,10 @@ use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 
 /// Bytes held back for the day the disk is full.
 const RESERVE_BYTES: i64 = 16 << 20;
+
+/// How long the lock of a predecessor that is just going is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -213,19 +219,28 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Waits a moment for a predecessor that was just killed: until the kernel has taken it apart it holds the lock.
 fn take_lock(root: &Path) -> Result<Flock<File>, DataFolderError> {
     let not_writable = |source| DataFolderError::NotWritable { path: root.to_owned(), source };
     let path = root.join("lock");
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    match Flock::lock(file.map_err(not_writable)?, FlockArg::LockExclusiveNonblock) {
-        Ok(mut lock) => {
-            write_pid(&mut lock).map_err(not_writable)?;
-            Ok(lock)
-        }
-        Err((mut file, _)) => {
-            let mut pid = String::new();
-            let pid = file.read_to_string(&mut pid).ok().map(|_| pid.trim().to_owned()).filter(|pid| !pid.is_empty());
-            Err(DataFolderError::InUse { path: root.to_owned(), pid })
+    let mut file = file.map_err(not_writable)?;
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                write_pid(&mut lock).map_err(not_writable)?;
+                return Ok(lock);
+            }
+            Err((refused, _)) if Instant::now() < deadline => {
+                file = refused;
+                thread::sleep(LOCK_AGAIN);
+            }
+            Err((mut held, _)) => {
+                let mut pid = String::new();
+                let read = held.read_to_string(&mut pid).ok().map(|_| pid.trim().to_owned());
+                return Err(DataFolderError::InUse { path: root.to_owned(), pid: read.filter(|pid| !pid.is_empty()) });
+            }
         }
     }
 }
@@ -262,13 +277,22 @@ mod tests {
     #[test]
     fn a_data_folder_in_use_names_the_process_that_holds_it() {
         let folder = tempfile::tempdir().unwrap();
-        let held = DataFolder::open(folder.path()).unwrap();
+        let _held = DataFolder::open(folder.path()).unwrap();
         let refused = DataFolder::open(folder.path()).unwrap_err().to_string();
         assert!(refused.contains("in use by another instance"), "{refused}");
         assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+    }
+
+    #[test]
+    fn a_data_folder_that_is_just_being_let_go_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = DataFolder::open(folder.path()).unwrap();
         let instance = held.instance().to_owned();
+        let path = folder.path().to_owned();
+        let next = thread::spawn(move || DataFolder::open(&path).map(|data| data.instance().to_owned()));
+        thread::sleep(LOCK_AGAIN * 3);
         drop(held);
-        assert_eq!(DataFolder::open(folder.path()).unwrap().instance(), instance);
+        assert_eq!(next.join().unwrap().unwrap(), instance);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     error::Result,
     kinds::{Recovery, RunPlace},
-    store::{OpenRun, RunState},
+    store::{FinishEffect, OpenRun, RunState},
 };
 
 /// Between two rounds of repair.
@@ -170,7 +170,13 @@ pub(super) async fn recover(core: &Arc<Core>, run: &OpenRun) -> Result<()> {
         }
         Recovery::Stopped(evidence) if evidence.confirmed => {
             tracing::info!(run = %run.run_id, detail = %evidence.detail, "a lost run is proven to be gone");
-            let effect = hand_back(core, place, true, Some(evidence)).await?;
+            let effect = match hand_back(core, place, true, Some(evidence.clone())).await? {
+                // Given up by force meanwhile: the proof that came late is added.
+                FinishEffect::Fenced => core.store.add_evidence(run.run_id, evidence, now()).await?,
+                effect @ (FinishEffect::Counted { .. }
+                | FinishEffect::JobEnded { .. }
+                | FinishEffect::EvidenceAdded { .. }) => effect,
+            };
             core.unsettled.remove(run.run_id);
             kind.tidy(place).await;
             follow_up(core, effect).await;
