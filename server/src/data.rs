@@ -27,6 +27,8 @@ use std::{
 use app::model::{JobId, RunId};
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 
+use crate::disk;
+
 /// Bytes held back for the day the disk is full.
 const RESERVE_BYTES: i64 = 16 << 20;
 
@@ -37,7 +39,7 @@ const LOCK_AGAIN: Duration = Duration::from_millis(20);
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataFolderError {
-    #[error("data folder `{path}` is not writable: {source}")]
+    #[error("data folder `{path}` is not writable")]
     NotWritable { path: PathBuf, source: io::Error },
     #[error("data folder `{path}` is in use by another instance{}", .pid.as_ref().map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     InUse { path: PathBuf, pid: Option<String> },
@@ -205,8 +207,19 @@ impl DataFolder {
     }
 
     fn has_room_for_reserve(&self) -> bool {
-        nix::sys::statvfs::statvfs(self.root())
-            .is_ok_and(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) > 2 * RESERVE_BYTES as u64)
+        disk::free_bytes(self.root()).is_some_and(|free| free > disk::SHORT_BYTES)
+    }
+
+    /// Nothing new can be begun. Blocking.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        disk::is_full(self.root())
+    }
+
+    /// It is full, or was until the reserve was released. Blocking.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.is_full() || (!self.reserve().exists() && !self.has_room_for_reserve())
     }
 
     fn reserve(&self) -> PathBuf {

@@ -48,7 +48,7 @@ async fn beat(core: &Arc<Core>) {
     let mut renewed = Instant::now();
     while !core.stopped.is_cancelled() {
         let begun = Instant::now();
-        let wait = match renew(core).await {
+        let wait = match core.watch_disk(renew(core).await) {
             Ok(()) => {
                 renewed = begun;
                 EVERY

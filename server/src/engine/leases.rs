@@ -96,6 +96,7 @@ impl Repair {
         if round.is_multiple_of(30) {
             let data = core.data.clone();
             core.blocking(move || data.refill_reserve()).await?;
+            core.store.set_room_aside().await?;
         }
         if round.is_multiple_of(1_800) {
             core.store.forget_expired(now()).await?;

@@ -31,8 +31,20 @@ pub(super) async fn reserve(core: &Core) -> Result<(JobId, PathBuf)> {
         return Err(Error::ShuttingDown);
     }
     let (data, id) = (core.data.clone(), new_job_id());
-    let made = core.blocking(move || data.make_job(id).map(|()| data.inputs(id)).map_err(Error::from)).await?;
-    Ok((id, core.watch_disk(made)?))
+    // The reserve is not for new jobs: it is what running ones end with.
+    let made = core.blocking(move || {
+        if data.is_full() {
+            return Err(Error::DiskFull);
+        }
+        data.make_job(id).map_err(Error::from).map(|()| data.inputs(id))
+    });
+    match made.await? {
+        Ok(inputs) => Ok((id, inputs)),
+        Err(error) => {
+            discard(core, id).await;
+            Err(error)
+        }
+    }
 }
 
 /// See [`Engine::discard`](super::Engine::discard).
@@ -57,7 +69,7 @@ pub(super) async fn submit(core: &Arc<Core>, actor: &Actor, submission: Submissi
     if let Err(error) = &stored {
         core.note(actor.event(AuditAction::Submit, None, format!("refused: {}", error.code()))).await;
     }
-    views::job(core, core.watch_disk(stored)?).await
+    views::job(core, stored?).await
 }
 
 async fn admit_and_store(core: &Arc<Core>, actor: &Actor, submission: Submission) -> Result<JobId> {
@@ -182,7 +194,7 @@ async fn rerun_found(
     if !matches!(&stored, Ok(stored) if *stored == fresh) {
         discard(core, fresh).await;
     }
-    views::job(core, core.watch_disk(stored)?).await
+    views::job(core, stored?).await
 }
 
 fn check_rerun(job: &JobRecord) -> Result<()> {

@@ -65,7 +65,7 @@ async fn claim(core: &Arc<Core>, free: usize) -> usize {
         lease_until: lease_until(at),
         run_ids: (0..free).map(|_| new_run_id()).collect(),
     };
-    let claimed = match core.watch_disk(core.store.claim(&claim).await) {
+    let claimed = match core.store.claim(&claim).await {
         Ok(claimed) => claimed,
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "no work could be claimed");
@@ -184,6 +184,7 @@ pub(super) async fn settle(core: &Arc<Core>, run: Settling, mut outcome: RunOutc
         kind.tidy(place).await;
         return Ok(effect);
     }
+    make_room(core, &*kind, place, &mut outcome).await;
     let adopted = is_ours(core, place, &worker).await? && adopt(core, &*kind, place, &mut outcome).await;
     let result = RunResult {
         run_id: place.run_id,
@@ -203,9 +204,27 @@ pub(super) async fn settle(core: &Arc<Core>, run: Settling, mut outcome: RunOutc
     Ok(effect)
 }
 
+/// A unit that failed on a full disk gives back what it had made: half-written results help nobody, and without room
+/// the next unit would fail for it, too.
+async fn make_room(core: &Core, kind: &dyn JobKind, place: RunPlace, outcome: &mut RunOutcome) {
+    let Verdict::Failed(why) = &outcome.verdict else { return };
+    let data = core.data.clone();
+    if !core.blocking(move || data.is_short()).await.unwrap_or(false) {
+        return;
+    }
+    let why = format!("{why}; the disk was full, and what the unit had made was removed");
+    kind.discard(place).await;
+    outcome.produced.clear();
+    outcome.verdict = Verdict::Failed(why);
+}
+
 /// Moves what was produced to its place; when that fails the unit has failed.
 async fn adopt(core: &Core, kind: &dyn JobKind, place: RunPlace, outcome: &mut RunOutcome) -> bool {
-    let Err(error) = core.watch_disk(kind.adopt(place, outcome).await) else { return true };
+    let mut adopted = kind.adopt(place, outcome).await;
+    if matches!(adopted, Err(Error::DiskFull)) && core.data.release_reserve() {
+        adopted = kind.adopt(place, outcome).await;
+    }
+    let Err(error) = adopted else { return true };
     tracing::warn!(run = %place.run_id, error = &error as &dyn std::error::Error, "output could not be stored");
     outcome.produced.clear();
     if outcome.verdict == Verdict::Succeeded {

@@ -345,6 +345,13 @@ impl JobKind for FilesKind {
         }
     }
 
+    async fn discard(&self, run: RunPlace) {
+        let removed = self.blocking(move |shared| Ok(output::remove(&shared.data.work(run.job_id, run.run_id))?)).await;
+        if let Err(error) = removed {
+            tracing::warn!(run = %run.run_id, %error, "what a failed run made stays until the job is deleted");
+        }
+    }
+
     async fn tidy(&self, run: RunPlace) {
         let tidied = self
             .blocking(move |shared| {

@@ -130,6 +130,10 @@ pub trait JobKind: Send + Sync {
     /// Takes back an adoption whose result was fenced.
     async fn disown(&self, run: RunPlace);
 
+    /// Gives back the room of what a run has made, before its result is stored: nothing of it is wanted. What a later
+    /// [`recover`](JobKind::recover) needs stays.
+    async fn discard(&self, run: RunPlace);
+
     /// The result is stored, or fenced: what is left of the run's own files can go.
     async fn tidy(&self, run: RunPlace);
 

@@ -167,4 +167,10 @@ pub trait Store: Send + Sync {
     async fn revoke_token(&self, name: &str) -> Result<bool>;
     /// Removes ended sessions and links, and idempotency keys older than 24 h.
     async fn forget_expired(&self, now: Timestamp) -> Result<()>;
+
+    // ---- upkeep ----
+
+    /// Keeps room on the disk for what must still be stored when it is full. Done again and again; where it cannot be
+    /// had, nothing happens.
+    async fn set_room_aside(&self) -> Result<()>;
 }

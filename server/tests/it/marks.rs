@@ -43,6 +43,12 @@ impl Mark {
         })
     }
 
+    /// Those that run over input files of the folder `label`.
+    pub(crate) fn processes_over(&self, label: &str) -> Vec<Found> {
+        let input = format!("/in/{label}/{}", self.text);
+        find(|_, environment| environment.contains(&input))
+    }
+
     /// Waits until nothing with this mark lives.
     pub(crate) fn wait_until_gone(&self, limit: Duration) {
         wait_for(limit, || self.processes().is_empty(), || format!("still alive: {:#?}", self.processes()));

@@ -180,6 +180,12 @@ impl Scene {
         let left = self.mark.processes();
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
+
+    /// The same for one job among others: nothing over the inputs of `label` lives.
+    pub(crate) fn assert_nothing_left_of(&self, label: &str) {
+        let left = self.mark.processes_over(label);
+        assert!(left.is_empty(), "left behind of {label}: {left:#?}");
+    }
 }
 
 /// A test that failed leaves nothing behind either.

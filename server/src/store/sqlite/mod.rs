@@ -16,19 +16,23 @@ mod fault;
 mod finish;
 mod jobs;
 mod list;
+mod room;
 mod rows;
 mod runs;
 pub mod seed;
 mod units;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use app::model::{
     AuditEvent, JobId, JobQuery, Page, Phase, PhaseCounts, Receipt, RunId, StopEvidence, Timestamp, UnitQuery,
 };
 use async_trait::async_trait;
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    Connection as _, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -52,6 +56,7 @@ const READERS: u32 = 4;
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    database: PathBuf,
 }
 
 impl SqliteStore {
@@ -61,6 +66,12 @@ impl SqliteStore {
     /// `DiskFull`, `Busy` (another process holds it for more than 5 s), `Internal` when it cannot be opened or was
     /// written by a newer version.
     pub async fn open(path: &Path) -> Result<SqliteStore> {
+        let store = SqliteStore::connect(path).await.map_err(|error| fault::judge(error, folder_of(path)))?;
+        store.set_room_aside().await?;
+        Ok(store)
+    }
+
+    async fn connect(path: &Path) -> Result<SqliteStore> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -74,7 +85,7 @@ impl SqliteStore {
         sqlx::migrate!("src/store/sqlite/migrations").run(&writer).await.map_err(migration_fault)?;
         let readers =
             pool(READERS).connect_with(options.pragma("cache_size", "-4000").pragma("query_only", "on")).await?;
-        Ok(SqliteStore { writer, readers })
+        Ok(SqliteStore { writer, readers, database: path.to_owned() })
     }
 
     /// Waits for what runs and closes the file; the write-ahead log is folded into it.
@@ -87,6 +98,15 @@ impl SqliteStore {
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
+
+    /// Passes a result on. A fault that a full disk explains is told as a full disk.
+    fn told<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| fault::judge(error, folder_of(&self.database)))
+    }
+}
+
+fn folder_of(database: &Path) -> &Path {
+    database.parent().unwrap_or(Path::new("."))
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {
@@ -97,6 +117,9 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        // On a full disk SQLite rolls back by itself. The ROLLBACK that sqlx sends then fails, and it would take this
+        // connection to be inside a transaction for ever: it is replaced.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
 }
 
 fn migration_fault(error: sqlx::migrate::MigrateError) -> Error {
@@ -115,59 +138,59 @@ impl Store for SqliteStore {
         key: Option<Idempotency>,
         audit: AuditEvent,
     ) -> Result<Submitted> {
-        jobs::submit(self, job, units, key, audit).await
+        self.told(jobs::submit(self, job, units, key, audit).await)
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>> {
-        jobs::job(self, id).await
+        self.told(jobs::job(self, id).await)
     }
 
     async fn jobs(&self, query: &JobQuery) -> Result<JobPage> {
-        list::jobs(self, query).await
+        self.told(list::jobs(self, query).await)
     }
 
     async fn phase_counts(&self) -> Result<PhaseCounts> {
-        jobs::phase_counts(self).await
+        self.told(jobs::phase_counts(self).await)
     }
 
     async fn change_counter(&self) -> Result<u64> {
-        jobs::change_counter(self).await
+        self.told(jobs::change_counter(self).await)
     }
 
     async fn units(&self, job: JobId, query: &UnitQuery) -> Result<Page<UnitRecord>> {
-        units::units(self, job, query).await
+        self.told(units::units(self, job, query).await)
     }
 
     async fn unit(&self, job: JobId, index: u64) -> Result<Option<UnitRecord>> {
-        units::unit(self, job, index).await
+        self.told(units::unit(self, job, index).await)
     }
 
     async fn latest_units(&self, job: JobId, limit: u32) -> Result<Vec<UnitRecord>> {
-        units::latest_units(self, job, limit).await
+        self.told(units::latest_units(self, job, limit).await)
     }
 
     async fn artifacts(&self, job: JobId, cursor: Option<&str>, limit: u32) -> Result<Page<ArtifactRow>> {
-        units::artifacts(self, job, cursor, limit).await
+        self.told(units::artifacts(self, job, cursor, limit).await)
     }
 
     async fn register_worker(&self, worker: &WorkerRecord) -> Result<()> {
-        runs::register_worker(self, worker).await
+        self.told(runs::register_worker(self, worker).await)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<ClaimedRun>> {
-        runs::claim(self, claim).await
+        self.told(runs::claim(self, claim).await)
     }
 
     async fn heartbeat(&self, worker: &str, now: Timestamp, lease_until: Timestamp) -> Result<Vec<RunId>> {
-        runs::heartbeat(self, worker, now, lease_until).await
+        self.told(runs::heartbeat(self, worker, now, lease_until).await)
     }
 
     async fn stop_orders(&self, worker: &str) -> Result<Vec<StopOrder>> {
-        runs::stop_orders(self, worker).await
+        self.told(runs::stop_orders(self, worker).await)
     }
 
     async fn finish_run(&self, result: RunResult) -> Result<FinishEffect> {
-        finish::finish_run(self, result).await
+        self.told(finish::finish_run(self, result).await)
     }
 
     async fn release_run(
@@ -177,39 +200,39 @@ impl Store for SqliteStore {
         evidence: Option<StopEvidence>,
         now: Timestamp,
     ) -> Result<FinishEffect> {
-        finish::release_run(self, run, lost, evidence, now).await
+        self.told(finish::release_run(self, run, lost, evidence, now).await)
     }
 
     async fn expire_leases(&self, now: Timestamp) -> Result<Vec<OpenRun>> {
-        runs::expire_leases(self, now).await
+        self.told(runs::expire_leases(self, now).await)
     }
 
     async fn open_runs_of_instance(&self, instance: &str, except: &str) -> Result<Vec<OpenRun>> {
-        runs::open_runs_of_instance(self, instance, except).await
+        self.told(runs::open_runs_of_instance(self, instance, except).await)
     }
 
     async fn open_runs(&self, job: JobId, limit: u32) -> Result<Vec<OpenRun>> {
-        runs::open_runs(self, job, limit).await
+        self.told(runs::open_runs(self, job, limit).await)
     }
 
     async fn run(&self, run: RunId) -> Result<Option<OpenRun>> {
-        runs::run(self, run).await
+        self.told(runs::run(self, run).await)
     }
 
     async fn unconfirmed_runs(&self, job: JobId) -> Result<Vec<OpenRun>> {
-        runs::unconfirmed_runs(self, job).await
+        self.told(runs::unconfirmed_runs(self, job).await)
     }
 
     async fn add_evidence(&self, run: RunId, evidence: StopEvidence, now: Timestamp) -> Result<FinishEffect> {
-        finish::add_evidence(self, run, evidence, now).await
+        self.told(finish::add_evidence(self, run, evidence, now).await)
     }
 
     async fn workers(&self) -> Result<Vec<WorkerRecord>> {
-        runs::workers(self).await
+        self.told(runs::workers(self).await)
     }
 
     async fn idle_jobs(&self, limit: u32) -> Result<Vec<JobRecord>> {
-        jobs::idle_jobs(self, limit).await
+        self.told(jobs::idle_jobs(self, limit).await)
     }
 
     async fn enter_phase(
@@ -220,118 +243,125 @@ impl Store for SqliteStore {
         units: Vec<NewUnit>,
         now: Timestamp,
     ) -> Result<bool> {
-        jobs::enter_phase(self, job, from, to, units, now).await
+        self.told(jobs::enter_phase(self, job, from, to, units, now).await)
     }
 
     async fn conclude(&self, job: JobId, from: Phase, now: Timestamp) -> Result<Option<Phase>> {
-        jobs::conclude(self, job, from, now).await
+        self.told(jobs::conclude(self, job, from, now).await)
     }
 
     async fn cancel(&self, order: &CancelOrder, audit: AuditEvent) -> Result<CancelEffect> {
-        cancel::cancel(self, order, audit).await
+        self.told(cancel::cancel(self, order, audit).await)
     }
 
     async fn give_up_unproven(&self, job: JobId, now: Timestamp) -> Result<FinishEffect> {
-        finish::give_up_unproven(self, job, now).await
+        self.told(finish::give_up_unproven(self, job, now).await)
     }
 
     async fn cancelling_jobs(&self, force_before: Option<Timestamp>) -> Result<Vec<JobRecord>> {
-        cancel::cancelling_jobs(self, force_before).await
+        self.told(cancel::cancelling_jobs(self, force_before).await)
     }
 
     async fn sweep_cancelled(&self, limit: u32) -> Result<u64> {
-        cancel::sweep_cancelled(self, limit).await
+        self.told(cancel::sweep_cancelled(self, limit).await)
     }
 
     async fn intend_delete(&self, job: JobId, intent: &DeleteIntent) -> Result<()> {
-        delete::intend_delete(self, job, intent).await
+        self.told(delete::intend_delete(self, job, intent).await)
     }
 
     async fn intended_deletes(&self) -> Result<Vec<(JobRecord, DeleteIntent)>> {
-        delete::intended_deletes(self).await
+        self.told(delete::intended_deletes(self).await)
     }
 
     async fn begin_delete(&self, receipt: &Receipt, audit: AuditEvent) -> Result<BeginDelete> {
-        delete::begin_delete(self, receipt, audit).await
+        self.told(delete::begin_delete(self, receipt, audit).await)
     }
 
     async fn deleting_jobs(&self) -> Result<Vec<Receipt>> {
-        delete::deleting_jobs(self).await
+        self.told(delete::deleting_jobs(self).await)
     }
 
     async fn count_rows(&self, job: JobId) -> Result<RowsRemoved> {
-        delete::count_rows(self, job).await
+        self.told(delete::count_rows(self, job).await)
     }
 
     async fn remove_rows(&self, job: JobId, limit: u32) -> Result<u64> {
-        delete::remove_rows(self, job, limit).await
+        self.told(delete::remove_rows(self, job, limit).await)
     }
 
     async fn finish_delete(&self, receipt: &Receipt, unproven: &[OpenRun]) -> Result<()> {
-        delete::finish_delete(self, receipt, unproven).await
+        self.told(delete::finish_delete(self, receipt, unproven).await)
     }
 
     async fn receipt(&self, job: JobId) -> Result<Option<Receipt>> {
-        delete::receipt(self, job).await
+        self.told(delete::receipt(self, job).await)
     }
 
     async fn receipts(&self, cursor: Option<&str>, limit: u32) -> Result<Page<Receipt>> {
-        delete::receipts(self, cursor, limit).await
+        self.told(delete::receipts(self, cursor, limit).await)
     }
 
     async fn update_receipt(&self, receipt: &Receipt, unproven: &[OpenRun], audit: Option<AuditEvent>) -> Result<()> {
-        delete::update_receipt(self, receipt, unproven, audit).await
+        self.told(delete::update_receipt(self, receipt, unproven, audit).await)
     }
 
     async fn unproven_of_removal(&self, job: JobId) -> Result<Vec<OpenRun>> {
-        delete::unproven_of_removal(self, job).await
+        self.told(delete::unproven_of_removal(self, job).await)
     }
 
     async fn audit(&self, event: AuditEvent) -> Result<()> {
-        audit::audit(self, &event).await
+        self.told(audit::audit(self, &event).await)
     }
 
     async fn audit_events(&self, cursor: Option<&str>, limit: u32) -> Result<Page<AuditEvent>> {
-        audit::audit_events(self, cursor, limit).await
+        self.told(audit::audit_events(self, cursor, limit).await)
     }
 
     async fn add_sign_in_link(&self, hash: &str, expires: Timestamp) -> Result<()> {
-        auth::add_sign_in_link(self, hash, expires).await
+        self.told(auth::add_sign_in_link(self, hash, expires).await)
     }
 
     async fn use_sign_in_link(&self, hash: &str, now: Timestamp) -> Result<bool> {
-        auth::use_sign_in_link(self, hash, now).await
+        self.told(auth::use_sign_in_link(self, hash, now).await)
     }
 
     async fn add_session(&self, session: &Session) -> Result<()> {
-        auth::add_session(self, session).await
+        self.told(auth::add_session(self, session).await)
     }
 
     async fn session(&self, hash: &str, now: Timestamp) -> Result<Option<Session>> {
-        auth::session(self, hash, now).await
+        self.told(auth::session(self, hash, now).await)
     }
 
     async fn end_session(&self, hash: &str) -> Result<()> {
-        auth::end_session(self, hash).await
+        self.told(auth::end_session(self, hash).await)
     }
 
     async fn add_token(&self, token: &ApiToken) -> Result<()> {
-        auth::add_token(self, token).await
+        self.told(auth::add_token(self, token).await)
     }
 
     async fn token(&self, hash: &str) -> Result<Option<ApiToken>> {
-        auth::token(self, hash).await
+        self.told(auth::token(self, hash).await)
     }
 
     async fn tokens(&self) -> Result<Vec<ApiToken>> {
-        auth::tokens(self).await
+        self.told(auth::tokens(self).await)
     }
 
     async fn revoke_token(&self, name: &str) -> Result<bool> {
-        auth::revoke_token(self, name).await
+        self.told(auth::revoke_token(self, name).await)
     }
 
     async fn forget_expired(&self, now: Timestamp) -> Result<()> {
-        auth::forget_expired(self, now).await
+        self.told(auth::forget_expired(self, now).await)
+    }
+
+    async fn set_room_aside(&self) -> Result<()> {
+        let database = self.database.clone();
+        tokio::task::spawn_blocking(move || room::set_aside(&database))
+            .await
+            .map_err(|error| Error::internal("no room was set aside", error))
     }
 }

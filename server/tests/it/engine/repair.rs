@@ -127,6 +127,9 @@ impl JobKind for Broken {
     async fn disown(&self, run: RunPlace) {
         self.0.disown(run).await;
     }
+    async fn discard(&self, run: RunPlace) {
+        self.0.discard(run).await;
+    }
     async fn tidy(&self, run: RunPlace) {
         self.0.tidy(run).await;
     }
