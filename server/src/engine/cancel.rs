@@ -50,15 +50,14 @@ pub(super) async fn cancel(core: &Arc<Core>, actor: &Actor, id: JobId, request: 
     let answer = match record(core, actor, action, &job.name, &order).await? {
         CancelEffect::NotFound => return Err(core.missing(id).await?),
         CancelEffect::Began(job) => {
-            pursue(core, id, order.force);
+            pursue(core, id, order.force).await;
             if job.phase.is_terminal() {
                 measure_proof(core, id).await;
             }
             told_by(wait_for_end(core, job).await?, &order)
         }
         CancelEffect::Repeated(job) => {
-            pursue(core, id, order.force);
-            recheck_open(core, id).await?;
+            pursue(core, id, order.force).await;
             told_by(wait_for_end(core, job).await?, &order)
         }
         CancelEffect::NotCancellable(job) => {
@@ -125,14 +124,20 @@ pub(super) async fn record(
     Ok(effect)
 }
 
-/// Tells the runs of this process, and cleans up behind. Other processes ask the store for their orders.
-pub(super) fn pursue(core: &Arc<Core>, id: JobId, force: bool) {
+/// Tells the runs of this process, also those that a killed server left, and cleans up behind. Other processes ask the
+/// store for their orders.
+pub(super) async fn pursue(core: &Arc<Core>, id: JobId, force: bool) {
     core.cancels.fetch_add(1, Ordering::SeqCst);
     let how = if force { Stop::Kill } else { Stop::Graceful };
     core.order_stop(how, StopCause::Cancel, |_, held| held.job_id == id);
     core.spawn(sweep(core.clone()));
     if force {
+        core.recovering.kill(id);
         core.spawn(end_by_force(core.clone(), id));
+    }
+    // The request is stored: what cannot be read now is looked for again by the repair.
+    if let Err(error) = recheck_open(core, id).await {
+        tracing::warn!(job = %id, error = &error as &dyn std::error::Error, "runs of a cancelled job were not looked at");
     }
 }
 
@@ -269,11 +274,13 @@ fn waiting_message(stop: &StopSummary, force: bool) -> String {
 
 // ---- looking again ----
 
-/// A resend looks again, at once, for lost runs of this machine.
+/// Looks at once for runs of this machine that nobody holds: lost ones, and those of a killed server.
 async fn recheck_open(core: &Arc<Core>, id: JobId) -> Result<()> {
     for run in core.store.open_runs(id, RECHECKED).await? {
         let is_here = run.instance == core.worker.instance && !core.holds(run.run_id);
-        if is_here && (run.state == RunState::Lost || run.worker != core.worker.worker_id) {
+        let is_left =
+            run.state == RunState::Lost || run.worker != core.worker.worker_id || core.unsettled.has(run.run_id);
+        if is_here && is_left {
             let core = core.clone();
             core.clone().spawn_until_stop(async move {
                 if let Err(error) = leases::recover(&core, &run).await {
@@ -302,11 +309,13 @@ fn recheck_unconfirmed(core: &Arc<Core>, job: &JobRecord) {
 async fn find_unconfirmed(core: &Arc<Core>, job: &JobRecord) -> Result<()> {
     let kind = core.kind(job.kind)?;
     for run in core.store.unconfirmed_runs(job.job_id).await? {
-        let Some(_guard) = core.recovering.take(run.run_id) else { continue };
+        let Some(recovering) = core.recovering.take(&run) else { continue };
         if run.instance != core.worker.instance || core.holds(run.run_id) {
             continue;
         }
-        let evidence = match kind.recover(&run, core.registered_grace(job)).await? {
+        // The job is over: nothing of it is waited for with grace any more.
+        recovering.kill();
+        let evidence = match kind.recover(&run, core.registered_grace(job), recovering.stop.clone()).await? {
             Recovery::Stopped(evidence) => Some(evidence),
             Recovery::Finished(outcome) => outcome.stop.or_else(|| Some(ended_by_itself(now()))),
         };

@@ -2,7 +2,7 @@
 //! hands: the runs that it executes, and ways to wake each other.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     hash::Hash,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,7 +20,7 @@ use crate::{
     data::DataFolder,
     error::{Error, Result},
     kinds::{JobKind, Registry, Stop},
-    store::{JobRecord, SharedStore, WorkerRecord},
+    store::{JobRecord, OpenRun, SharedStore, WorkerRecord},
 };
 
 /// How long others are asked for changes of theirs.
@@ -68,7 +68,7 @@ pub(crate) struct Core {
     /// Runs of this worker that nobody holds and whose end is not stored: the repair looks at them.
     pub(super) unsettled: Waiting,
     /// Runs that are being recovered, jobs that are being removed: one at a time.
-    pub(super) recovering: Busy<RunId>,
+    pub(super) recovering: Recoveries,
     pub(super) removing: Busy<JobId>,
     /// Bytes below the folders of jobs that are over, as last counted.
     pub(super) sizes: Mutex<HashMap<JobId, (Option<Timestamp>, u64)>>,
@@ -92,7 +92,7 @@ impl Core {
             held: Mutex::default(),
             changed: watch::Sender::new(0),
             unsettled: Waiting::default(),
-            recovering: Busy::default(),
+            recovering: Recoveries::default(),
             removing: Busy::default(),
             sizes: Mutex::default(),
             worker,
@@ -297,6 +297,10 @@ impl Waiting {
         lock(&self.0).remove(&run);
     }
 
+    pub(super) fn has(&self, run: RunId) -> bool {
+        lock(&self.0).contains(&run)
+    }
+
     pub(super) fn all(&self) -> Vec<RunId> {
         lock(&self.0).iter().copied().collect()
     }
@@ -329,6 +333,54 @@ pub(super) struct BusyGuard<'a, T: Eq + Hash + Copy> {
 impl<T: Eq + Hash + Copy> Drop for BusyGuard<'_, T> {
     fn drop(&mut self) {
         lock(&self.busy.0).remove(&self.thing);
+    }
+}
+
+/// Runs that are being recovered, each by one task, and the line to that task.
+#[derive(Default)]
+pub(super) struct Recoveries(Mutex<HashMap<RunId, (JobId, watch::Sender<Stop>)>>);
+
+impl Recoveries {
+    /// Takes the run until the guard is dropped; `None` when somebody has it.
+    pub(super) fn take(&self, run: &OpenRun) -> Option<Recovering<'_>> {
+        match lock(&self.0).entry(run.run_id) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => {
+                let (order, stop) = watch::channel(Stop::Graceful);
+                free.insert((run.job_id, order));
+                Some(Recovering { recoveries: self, run: run.run_id, stop })
+            }
+        }
+    }
+
+    /// No run of this job is waited for any longer: what is left of it is killed.
+    pub(super) fn kill(&self, job: JobId) {
+        for (_, order) in lock(&self.0).values().filter(|(of, _)| *of == job) {
+            order.send_replace(Stop::Kill);
+        }
+    }
+}
+
+/// See [`Recoveries::take`].
+pub(super) struct Recovering<'a> {
+    recoveries: &'a Recoveries,
+    run: RunId,
+    /// How what is left of it is to be stopped.
+    pub(super) stop: watch::Receiver<Stop>,
+}
+
+impl Recovering<'_> {
+    /// As [`Recoveries::kill`], for this run.
+    pub(super) fn kill(&self) {
+        if let Some((_, order)) = lock(&self.recoveries.0).get(&self.run) {
+            order.send_replace(Stop::Kill);
+        }
+    }
+}
+
+impl Drop for Recovering<'_> {
+    fn drop(&mut self) {
+        lock(&self.recoveries.0).remove(&self.run);
     }
 }
 

@@ -221,7 +221,7 @@ async fn order(core: &Arc<Core>, actor: &Actor, job: &JobRecord, force: bool) ->
         now: now(),
     };
     cancel::record(core, actor, action, &job.name, &order).await?;
-    cancel::pursue(core, job.job_id, force);
+    cancel::pursue(core, job.job_id, force).await;
     Ok(())
 }
 
@@ -354,10 +354,12 @@ async fn look_for(core: &Arc<Core>, run: &OpenRun, grace: Duration) -> Result<Op
     if run.instance != core.worker.instance || core.holds(run.run_id) {
         return Ok(None);
     }
-    let Some(_guard) = core.recovering.take(run.run_id) else { return Ok(None) };
+    let Some(recovering) = core.recovering.take(run) else { return Ok(None) };
     let kind = core.kind(run.kind)?;
+    // Its job is over, or gone: nothing of it is waited for with grace any more.
+    recovering.kill();
     let looked = tokio::select! {
-        looked = tokio::time::timeout(LOOK_PATIENCE, kind.recover(run, grace)) => looked,
+        looked = tokio::time::timeout(LOOK_PATIENCE, kind.recover(run, grace, recovering.stop.clone())) => looked,
         () = core.stopping.cancelled() => return Ok(None),
     };
     let Ok(found) = looked else { return Ok(None) };

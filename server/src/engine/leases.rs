@@ -36,8 +36,8 @@ const QUARANTINE_MARGIN: i64 = 5_000;
 pub(super) const FORCE_PATIENCE: i64 = 5_000;
 /// Grace of a run whose job is not known any more.
 pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
-/// Runs that are looked for at once.
-const AT_ONCE: usize = 16;
+/// Runs that are looked for at once. Most of them only wait for a supervisor that stops its tree with grace.
+const AT_ONCE: usize = 64;
 
 struct Repair {
     core: Arc<Core>,
@@ -146,6 +146,8 @@ impl Repair {
         self.core.spawn_until_stop(async move {
             let Ok(_permit) = repair.at_once.acquire().await else { return };
             if let Err(error) = recover(&repair.core, &run).await {
+                // It was not looked at, so it is again in the next round: its supervisor may take longer than it should.
+                lock(&repair.looked_at).remove(&run.run_id);
                 let id = run.run_id;
                 tracing::warn!(run = %id, error = &error as &dyn std::error::Error, "a run could not be recovered");
             }
@@ -159,10 +161,16 @@ impl Repair {
 
 /// Looks for a run of this machine, stops what is left of it, and stores what is known now.
 pub(super) async fn recover(core: &Arc<Core>, run: &OpenRun) -> Result<()> {
-    let Some(_guard) = core.recovering.take(run.run_id) else { return Ok(()) };
+    let Some(recovering) = core.recovering.take(run) else { return Ok(()) };
     let kind = core.kind(run.kind)?;
     let place = RunPlace::from(run);
-    match kind.recover(run, grace_of(core, run).await?).await? {
+    let job = core.store.job(run.job_id).await?;
+    // A force from now on finds the recovery that was just taken.
+    if job.as_ref().and_then(|job| job.cancel.as_ref()).is_some_and(|cancel| cancel.forced_at.is_some()) {
+        recovering.kill();
+    }
+    let grace = job.map_or(DEFAULT_GRACE, |job| core.registered_grace(&job));
+    match kind.recover(run, grace, recovering.stop.clone()).await? {
         Recovery::Finished(outcome) => {
             let settling = Settling { place, kind, worker: run.worker.clone(), cause: None };
             let effect = settle(core, settling, outcome).await?;

@@ -146,7 +146,8 @@ async fn after_panic(core: &Arc<Core>, claimed: &ClaimedRun) -> Result<RunOutcom
     let Some(run) = core.store.run(claimed.run_id).await? else {
         return Ok(RunOutcome { verdict: failed(), exit_code: None, stop: None, produced: Vec::new() });
     };
-    Ok(match kind.recover(&run, kind.grace(&claimed.spec)).await? {
+    let stop = watch::Sender::new(Stop::Graceful).subscribe();
+    Ok(match kind.recover(&run, kind.grace(&claimed.spec), stop).await? {
         Recovery::Finished(outcome) => outcome,
         Recovery::Stopped(evidence) => {
             let verdict = if run.job_phase == Phase::Cancelling { Verdict::Cancelled } else { failed() };

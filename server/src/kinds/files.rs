@@ -371,11 +371,15 @@ impl JobKind for FilesKind {
         }
     }
 
-    async fn recover(&self, run: &OpenRun, grace: Duration) -> Result<Recovery> {
+    async fn recover(&self, run: &OpenRun, grace: Duration, stop: watch::Receiver<Stop>) -> Result<Recovery> {
+        let how = move || match *stop.borrow() {
+            Stop::Kill => StopHow::Kill,
+            Stop::No | Stop::Graceful => StopHow::Graceful,
+        };
         let wait = grace + RECOVERY_MARGIN;
         let runs = self.shared.data.runs();
         let place = RunPlace::from(run);
-        let report = match process::recover(&runs, run.run_id, run.started_at, wait).await? {
+        let report = match process::recover(&runs, run.run_id, run.started_at, wait, how).await? {
             process::Recovered::Report(report) => report,
             process::Recovered::Searched(evidence) => return Ok(Recovery::Stopped(evidence)),
         };

@@ -141,8 +141,9 @@ pub trait JobKind: Send + Sync {
     fn grace(&self, spec: &str) -> Duration;
 
     /// Finds and stops what is left of a run whose worker is gone. Waits for the run's own supervisor, which stops it
-    /// with `grace`; may be asked again for a run that it could not confirm.
-    async fn recover(&self, run: &OpenRun, grace: Duration) -> Result<Recovery>;
+    /// with `grace`, or kills it when `stop` says so, also in the middle; may be asked again for a run that it could not
+    /// confirm.
+    async fn recover(&self, run: &OpenRun, grace: Duration, stop: watch::Receiver<Stop>) -> Result<Recovery>;
 }
 
 /// The kinds that this build has.

@@ -12,6 +12,8 @@
 //! - The *spawner* forks supervisors cheaply and is the subreaper behind them: when a supervisor is killed, its orphans
 //!   become the spawner's children, which kills them and writes the report in the supervisor's place.
 //! - The server is a subreaper behind the spawner, and starts a new one when it is killed.
+//! - A supervisor that a killed server left stops its tree with the grace that it was given. [`kill_left_behind`] is the
+//!   line to it for who cannot wait.
 //! - From before a run is asked for until its report is written somebody holds a lock on `runs/<run>.lock`. After a
 //!   restart [`recover`] waits for it and reads `runs/<run>.stop`. Lock free and no report means that all of these were
 //!   killed: then it searches the machine, and says "stopped" only when the search can exclude that something is left.
@@ -22,6 +24,7 @@
 pub mod log;
 
 mod adopt;
+mod left_behind;
 mod logfile;
 mod procfs;
 mod recover;
@@ -38,6 +41,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use app::model::{RunId, StopEvidence, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use left_behind::kill_left_behind;
 pub use recover::{Recovered, recover};
 pub use report::forget;
 pub use spawner::spawner_main;

@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
+    os::unix::fs::MetadataExt,
 };
 
 use nix::{
@@ -177,6 +178,22 @@ pub(crate) fn mark_of(pid: i32) -> Mark {
         }
     }
     Mark::None
+}
+
+/// Whether a process blocks a signal (in its first thread): it then never acts on it unless it asks for it.
+pub(crate) fn blocks(pid: i32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
+}
+
+/// Whether a process has the file with this device and inode number open.
+pub(crate) fn has_open(pid: i32, file: (u64, u64)) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    descriptors
+        .filter_map(|descriptor| fs::metadata(descriptor.path()).ok())
+        .any(|metadata| (metadata.dev(), metadata.ino()) == file)
 }
 
 /// Result of an attempt to signal one process.

@@ -20,7 +20,7 @@ use nix::sys::signal::Signal;
 use tokio::task::spawn_blocking;
 
 use super::{
-    TreeReport, adopt, now, processes,
+    StopHow, TreeReport, adopt, kill_left_behind, now, processes,
     procfs::{self, Mark, ProcessId, Signalled, Stat},
     report::{self, Lock, Origin},
     stopping::GIVE_UP,
@@ -30,6 +30,8 @@ use super::{
 /// From SIGTERM to SIGKILL: the run's own grace period went with its supervisor.
 const GRACE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two words to a supervisor that is to kill.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// A process may slip through one look while it is just being started.
 const CLEAN_LOOKS: u32 = 2;
 
@@ -43,13 +45,21 @@ pub enum Recovered {
 }
 
 /// Finds out what became of a run, and stops what is left of it. `started_at` is when the run was started as far as
-/// the caller knows; `wait` is how long to wait for whoever still looks after it.
+/// the caller knows; `wait` is how long to wait for whoever still looks after it; `how` is asked again and again:
+/// [`StopHow::Kill`] ends every grace, that of a supervisor that was left behind too.
 ///
 /// # Errors
 /// `TimedOut` when somebody still looks after the run after `wait`: ask again later.
-pub async fn recover(runs_dir: &Path, run_id: RunId, started_at: Timestamp, wait: Duration) -> io::Result<Recovered> {
+pub async fn recover(
+    runs_dir: &Path,
+    run_id: RunId,
+    started_at: Timestamp,
+    wait: Duration,
+    how: impl Fn() -> StopHow + Send + 'static,
+) -> io::Result<Recovered> {
     let deadline = Instant::now() + wait;
     let mut pause = Duration::from_millis(2);
+    let mut told: Option<Instant> = None;
     let origin = loop {
         let dir = runs_dir.to_owned();
         match blocking(move || report::look_at_lock(&dir, run_id)).await?? {
@@ -61,6 +71,11 @@ pub async fn recover(runs_dir: &Path, run_id: RunId, started_at: Timestamp, wait
                 return interim.map(Recovered::Report).ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, message));
             }
             Lock::Held => {
+                if how() == StopHow::Kill && told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+                    told = Some(Instant::now());
+                    let dir = runs_dir.to_owned();
+                    blocking(move || kill_left_behind(&dir, run_id)).await??;
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_millis(50));
             }
@@ -74,7 +89,7 @@ pub async fn recover(runs_dir: &Path, run_id: RunId, started_at: Timestamp, wait
             return Ok(Recovered::Report(report));
         }
         let origin = origin.unwrap_or_else(|| Origin::guess(&dir, started_at));
-        Search::new(run_id, origin).run().map(Recovered::Searched)
+        Search::new(run_id, origin, how).run().map(Recovered::Searched)
     })
     .await?
 }
@@ -98,8 +113,9 @@ impl Origin {
 }
 
 /// One search of the machine for one run.
-struct Search {
+struct Search<H> {
     run: String,
+    how: H,
     origin: Origin,
     own: i32,
     steps: Vec<StopStep>,
@@ -108,10 +124,11 @@ struct Search {
     killed: HashSet<ProcessId>,
 }
 
-impl Search {
-    fn new(run_id: RunId, origin: Origin) -> Self {
+impl<H: Fn() -> StopHow> Search<H> {
+    fn new(run_id: RunId, origin: Origin, how: H) -> Self {
         Search {
             run: run_id.to_string(),
+            how,
             origin,
             own: std::process::id() as i32,
             steps: Vec::new(),
@@ -183,7 +200,7 @@ impl Search {
             if begun.elapsed() >= GRACE + GIVE_UP {
                 return Ok(found.len());
             }
-            if begun.elapsed() < GRACE {
+            if begun.elapsed() < GRACE && (self.how)() == StopHow::Graceful {
                 let fresh = found.iter().filter(|stat| !self.terminated.contains(&stat.id())).cloned().collect();
                 let sent = self.send(fresh, &[Signal::SIGTERM, Signal::SIGCONT]);
                 self.terminated.extend(sent);

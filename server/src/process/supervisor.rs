@@ -37,6 +37,8 @@ use super::{
 
 /// What is read from one stream before the others get their turn.
 const READ_A_TURN: usize = 64 * 1024;
+/// Sent by a new server to a supervisor that a killed one left: kill now. See [`kill_left_behind`](super::kill_left_behind).
+pub(crate) const KILL_NOW: Signal = Signal::SIGUSR1;
 /// What may still be in a pipe when its writers are gone.
 const PIPE_BYTES: usize = 1 << 20;
 
@@ -68,7 +70,8 @@ pub(crate) fn run(socket: OwnedFd, lock: OwnedFd) -> i32 {
     }
 }
 
-/// Own session, subreaper, no terminal, no signal but SIGCHLD noticed: nothing that is meant for others ends it.
+/// Own session, subreaper, no terminal, no signal but SIGCHLD and [`KILL_NOW`] noticed: nothing that is meant for others
+/// ends it.
 fn settle_in() -> Result<SignalFd, Errno> {
     setsid()?;
     prctl::set_child_subreaper(true)?;
@@ -81,6 +84,7 @@ fn settle_in() -> Result<SignalFd, Errno> {
     }
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
+    mask.add(KILL_NOW);
     SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
@@ -235,6 +239,7 @@ struct Supervisor {
     deadline: Option<Instant>,
     leftovers: usize,
     server_gone: bool,
+    told_to_kill: bool,
     doubt_told: bool,
 }
 
@@ -257,6 +262,7 @@ impl Supervisor {
             deadline: command.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             leftovers: 0,
             server_gone: false,
+            told_to_kill: false,
             doubt_told: false,
         }
     }
@@ -332,13 +338,22 @@ impl Supervisor {
         }
         // An error (interrupted) only means to look again.
         let _ = poll(&mut fds, timeout);
-        while let Ok(Some(_)) = self.signals.read_signal() {}
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            self.told_to_kill |= signal.ssi_signo == KILL_NOW as u32;
+        }
     }
 
     fn take_orders(&mut self) {
-        if self.server_gone {
-            return;
+        if !self.server_gone {
+            self.take_orders_of_server();
         }
+        // As long as the server lives the signal can only come from the tree, which has nothing to order.
+        if std::mem::take(&mut self.told_to_kill) && self.server_gone {
+            self.stopping.begin(StopHow::Kill, Cause::Asked, &mut self.watched);
+        }
+    }
+
+    fn take_orders_of_server(&mut self) {
         let mut orders = [0_u8; 16];
         let received = recv(self.report_to.socket.as_raw_fd(), &mut orders, MsgFlags::MSG_DONTWAIT);
         match received {

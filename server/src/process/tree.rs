@@ -356,7 +356,7 @@ impl Tree {
     }
 
     async fn vanished(&self) -> io::Result<TreeReport> {
-        match recover(&self.runs_dir, self.run_id, self.started_at, VANISHED).await? {
+        match recover(&self.runs_dir, self.run_id, self.started_at, VANISHED, || StopHow::Graceful).await? {
             Recovered::Report(report) => Ok(report),
             Recovered::Searched(evidence) => Ok(TreeReport {
                 exit: TreeExit::Lost,

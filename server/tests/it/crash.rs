@@ -1,8 +1,13 @@
 //! `kill -9` of any process at any moment: after a restart every job goes on or ends truthfully, and nothing of it lives.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use serde_json::json;
+use app::model::Timestamp;
+use serde_json::{Value, json};
 
 use crate::{
     marks::{Found, belay_tree, kill_all, kill_all_at_once, lives, supervisors, wait_for},
@@ -82,6 +87,116 @@ async fn a_cancel_goes_on_over_kill_9_of_the_server_also_with_a_tree_that_ignore
     }
     let killed = units.iter().filter(|unit| unit["stop"]["method"] == "killed").count();
     assert_eq!(killed, 2, "{units:#?}");
+}
+
+/// Processes that are called like a supervisor and hold the locks of runs open, and are none.
+struct Bystanders {
+    children: Vec<std::process::Child>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bystanders {
+    fn beside(scene: &Scene) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("belay-run");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let locks = paths_with(&scene.server.data_dir().join("runs"), ".lock");
+        assert!(!locks.is_empty());
+        let start = |input: Stdio| Command::new(&program).arg("600").stdin(input).spawn().unwrap();
+        let holding = locks.iter().map(|lock| start(std::fs::File::open(lock).unwrap().into()));
+        let mut children: Vec<_> = holding.collect();
+        children.push(start(Stdio::null()));
+        Bystanders { children, _folder: folder }
+    }
+
+    fn assert_untouched(&mut self) {
+        for child in &mut self.children {
+            assert_eq!(child.try_wait().unwrap(), None, "a foreign process was signalled");
+        }
+    }
+}
+
+impl Drop for Bystanders {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Force has its proof within its 5 s, whoever still has a grace of minutes.
+async fn assert_force_ends(scene: &Scene, id: &str) {
+    let mut bystanders = Bystanders::beside(scene);
+    let forced = scene.force_cancel(id).await;
+    assert!(matches!(forced.status, 200 | 202), "{} {}", forced.status, forced.body);
+    let job = scene.until_over(id).await;
+    scene.assert_nothing_left();
+    bystanders.assert_untouched();
+    assert_eq!(job["phase"], "cancelled", "{job:#}");
+    assert_eq!(job["cancellation"]["stop"]["unconfirmed"], 0, "{job:#}");
+    let units = scene.units(id).await;
+    assert_units_agree(&job, &units);
+    units.iter().for_each(assert_proven);
+    assert_eq!(units.iter().filter(|unit| unit["stop"]["method"] == "killed").count(), 2, "{units:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn force_after_kill_9_of_the_server_does_not_wait_for_the_grace_of_what_it_left() {
+    let mut scene = Scene::with_slots(2).await;
+    let id = scene.submit("stubborn", 3, IGNORES_TERM, json!({ "grace_s": 300 })).await;
+    wait_for_signs(&scene, 2);
+    assert_eq!(scene.cancel(&id).await.status, 202);
+    scene.server.kill9();
+    scene.server.restart().await;
+
+    let resent = scene.cancel(&id).await;
+    assert_eq!((resent.status, &resent.body["stop"]["waiting"]), (202, &json!(2)), "{}", resent.body);
+    assert_force_ends(&scene, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_comes_after_kill_9_of_the_server_waits_for_the_grace_and_force_ends_it() {
+    let mut scene = Scene::with_slots(2).await;
+    let id = scene.submit("stubborn", 3, IGNORES_TERM, json!({ "grace_s": 300 })).await;
+    wait_for_signs(&scene, 2);
+    scene.server.kill9();
+    scene.server.restart().await;
+
+    let answer = scene.cancel(&id).await;
+    assert_eq!((answer.status, &answer.body["stop"]["waiting"]), (202, &json!(2)), "{}", answer.body);
+    assert_force_ends(&scene, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_delete_after_kill_9_of_the_server_comes_to_a_complete_receipt_before_the_grace_is_over() {
+    let mut scene = Scene::with_slots(2).await;
+    let id = scene.submit("stubborn", 3, IGNORES_TERM, json!({ "grace_s": 300 })).await;
+    wait_for_signs(&scene, 2);
+    scene.server.kill9();
+    scene.server.restart().await;
+
+    // For 30 s it waits for the proof, then it falls to force.
+    let answer = scene.server.delete(&format!("/api/jobs/{id}?force=true")).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let receipt = scene.until_deleted(&id).await;
+    scene.assert_nothing_left();
+    assert_eq!((&receipt["state"], &receipt["left"]), (&json!("complete"), &json!([])), "{receipt:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_kill_9_of_the_server_a_cancel_ends_as_soon_as_its_proof_is_there() {
+    let mut scene = Scene::with_slots(2).await;
+    let id = scene.submit("stubborn", 3, IGNORES_TERM, json!({ "grace_s": 8 })).await;
+    wait_for_signs(&scene, 2);
+    assert_eq!(scene.cancel(&id).await.status, 202);
+    scene.server.kill9();
+    scene.server.restart().await;
+    let job = scene.until_over(&id).await;
+    let time = |value: &Value| serde_json::from_value::<Timestamp>(value.clone()).unwrap();
+    let stopped = scene.units(&id).await.iter().map(|unit| time(&unit["stop"]["stopped_at"])).max().unwrap();
+    let waited = time(&job["cancellation"]["cancelled_at"]).millis_since(stopped);
+    assert!(waited < 2_000, "{waited} ms from the proof to the end of the job: {job:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

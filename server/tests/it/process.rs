@@ -11,7 +11,7 @@ use std::{
 
 use app::model::{LogStream, RunId, StopEvidence, StopMethod, Timestamp};
 use belay_server::process::{
-    MARK, Recovered, Spawner, StopHow, Tree, TreeCommand, TreeExit, TreeReport, forget, log, recover,
+    MARK, Recovered, Spawner, StopHow, Tree, TreeCommand, TreeExit, TreeReport, forget, kill_left_behind, log, recover,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_belay");
@@ -179,7 +179,7 @@ async fn a_command_runs_and_its_output_exit_code_and_environment_are_as_asked() 
     assert_eq!(out[2].trim(), "6");
     assert_eq!(report.log_bytes, log::size(&path));
     assert!(
-        matches!(recover(&stage.runs(), run, now(), Duration::from_secs(5)).await.unwrap(), Recovered::Report(r) if r == report)
+        matches!(recover(&stage.runs(), run, now(), Duration::from_secs(5), || StopHow::Graceful).await.unwrap(), Recovered::Report(r) if r == report)
     );
     forget(&stage.runs(), run);
     assert_eq!(fs::read_dir(stage.runs()).unwrap().flatten().filter(|entry| entry.file_name() != "boots").count(), 0);
@@ -419,7 +419,7 @@ async fn dropping_a_tree_stops_it_and_its_report_can_be_read_later() {
     stage.until_said(run, "up", 1).await;
     let stopper = tree.stopper();
     drop(tree);
-    let recovered = recover(&stage.runs(), run, now(), Duration::from_secs(20)).await.unwrap();
+    let recovered = recover(&stage.runs(), run, now(), Duration::from_secs(20), || StopHow::Graceful).await.unwrap();
     stopper.stop(StopHow::Kill);
     let Recovered::Report(report) = recovered else { panic!("{recovered:?}") };
     assert_proven(run, &report);
@@ -431,7 +431,7 @@ async fn a_lock_that_is_held_is_waited_for_only_as_long_as_asked() {
     let run = new_run();
     let tree = stage.launch(run, "say up; sleep 600").await;
     stage.until_said(run, "up", 1).await;
-    let error = recover(&stage.runs(), run, now(), Duration::from_millis(50)).await.unwrap_err();
+    let error = recover(&stage.runs(), run, now(), Duration::from_millis(50), || StopHow::Graceful).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     assert_proven(run, &stop(tree, StopHow::Graceful).await);
 }
@@ -455,6 +455,25 @@ async fn when_the_supervisor_is_killed_the_spawner_kills_what_it_left_and_report
     assert!(report.stop.unwrap().detail.contains("signal 9"));
     assert_ne!(living(other), [], "another run is not touched");
     assert_proven(other, &stop(bystander, StopHow::Graceful).await);
+}
+
+#[tokio::test]
+async fn a_tree_that_signals_its_supervisor_orders_nothing() {
+    let stage = Stage::new().await;
+    let run = new_run();
+    let tree = stage
+        .launch(
+            run,
+            "for n in 10 12 15 1; do kill -$n $PPID; done; say up; until [ -e go ]; do sleep 0.02; done; exit 3",
+        )
+        .await;
+    stage.until_said(run, "up", 1).await;
+    // Nor does a server that looks for a supervisor left behind: this one's server lives.
+    assert!(kill_left_behind(&stage.runs(), run).unwrap(), "the supervisor holds the lock of its run");
+    fs::write(stage.dir.path().join("go"), "").unwrap();
+    let report = tree.wait().await.unwrap();
+    assert_eq!((report.exit, report.stop, report.signalled), (TreeExit::Code(3), None, false));
+    assert!(!kill_left_behind(&stage.runs(), run).unwrap(), "nobody holds it any more");
 }
 
 #[tokio::test]
@@ -535,7 +554,7 @@ impl OtherServer {
     /// What the next server finds out.
     async fn recover(&self) -> Recovered {
         let _spawner = Spawner::start_with(Path::new(PROGRAM), &self.runs()).await.unwrap();
-        recover(&self.runs(), self.run, now(), Duration::from_secs(20)).await.unwrap()
+        recover(&self.runs(), self.run, now(), Duration::from_secs(20), || StopHow::Graceful).await.unwrap()
     }
 
     /// Asks again until the evidence is complete: what other tests leave to init at the same moment is suspect, too.
@@ -616,7 +635,7 @@ async fn a_run_from_before_a_restart_of_the_machine_is_proven_gone() {
     let stage = Stage::new().await;
     let run = new_run();
     fs::write(stage.runs().join(format!("{run}.lock")), r#"{"boot_id":"another","ticks":1}"#).unwrap();
-    let recovered = recover(&stage.runs(), run, Timestamp(1), Duration::ZERO).await.unwrap();
+    let recovered = recover(&stage.runs(), run, Timestamp(1), Duration::ZERO, || StopHow::Graceful).await.unwrap();
     let Recovered::Searched(stop) = recovered else { panic!("{recovered:?}") };
     assert!(stop.confirmed && stop.detail.contains("restarted"), "{stop:?}");
     assert_eq!((stop.method, stop.processes_left), (StopMethod::Lost, Some(0)));

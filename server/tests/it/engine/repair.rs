@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use belay_server::{
     engine::{DeleteOptions, clock},
     error::Result,
-    kinds::{Admitted, JobKind, Recovery, Registry, RunContext, RunOutcome, RunPlace, Upload, files::FilesKind},
+    kinds::{Admitted, JobKind, Recovery, Registry, RunContext, RunOutcome, RunPlace, Stop, Upload, files::FilesKind},
     store::{Claim, ClaimedRun, JobRecord, NewUnit, OpenRun, SharedStore, WorkerRecord},
 };
+use tokio::sync::watch;
 
 use super::{
     forced,
@@ -136,8 +137,8 @@ impl JobKind for Broken {
     fn grace(&self, spec: &str) -> Duration {
         self.0.grace(spec)
     }
-    async fn recover(&self, run: &OpenRun, grace: Duration) -> Result<Recovery> {
-        self.0.recover(run, grace).await
+    async fn recover(&self, run: &OpenRun, grace: Duration, stop: watch::Receiver<Stop>) -> Result<Recovery> {
+        self.0.recover(run, grace, stop).await
     }
 }
 
