@@ -43,11 +43,13 @@ pub enum AuditAction {
     Delete,
     ForceDelete,
     RetryRemoval,
+    CreateToken,
+    RevokeToken,
 }
 
 impl AuditAction {
     /// All, in the order of the filter.
-    pub const ALL: [AuditAction; 9] = [
+    pub const ALL: [AuditAction; 11] = [
         AuditAction::SignIn,
         AuditAction::SignOut,
         AuditAction::Submit,
@@ -57,6 +59,8 @@ impl AuditAction {
         AuditAction::Delete,
         AuditAction::ForceDelete,
         AuditAction::RetryRemoval,
+        AuditAction::CreateToken,
+        AuditAction::RevokeToken,
     ];
 
     /// The name in JSON and SQL.
@@ -72,6 +76,8 @@ impl AuditAction {
             AuditAction::Delete => "delete",
             AuditAction::ForceDelete => "force_delete",
             AuditAction::RetryRemoval => "retry_removal",
+            AuditAction::CreateToken => "create_token",
+            AuditAction::RevokeToken => "revoke_token",
         }
     }
 
@@ -88,6 +94,8 @@ impl AuditAction {
             AuditAction::Delete => "Deleted",
             AuditAction::ForceDelete => "Stopped and deleted",
             AuditAction::RetryRemoval => "Retried the removal",
+            AuditAction::CreateToken => "Made an API token",
+            AuditAction::RevokeToken => "Revoked an API token",
         }
     }
 }

@@ -130,6 +130,9 @@ async fn identify(state: &AppState, envelope: &Envelope<'_>) -> Answer<Option<Ca
     }
     let Some(hash) = session_hash(state, envelope.headers) else { return Ok(None) };
     let Some(session) = state.store.session(&hash, clock::now()).await? else { return Ok(None) };
+    if !is_token_valid(state, &session).await? {
+        return Ok(None);
+    }
     if !envelope.method.is_safe() {
         security::check_same_origin(&state.origins, envelope.uri, envelope.headers, true)?;
     }
@@ -141,13 +144,21 @@ async fn identify(state: &AppState, envelope: &Envelope<'_>) -> Answer<Option<Ca
     }))
 }
 
+/// A session that was made with an API token ends with it, also when the token is no longer in the environment.
+async fn is_token_valid(state: &AppState, session: &Session) -> Answer<bool> {
+    Ok(match &session.token {
+        Some(hash) => name_of_token(state, hash).await?.is_some(),
+        None => true,
+    })
+}
+
 async fn by_token(state: &AppState, value: &HeaderValue, envelope: &Envelope<'_>) -> Answer<Caller> {
     let token = value.to_str().ok().and_then(|text| {
         let (scheme, token) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     let name = match token {
-        Some(token) => name_of_token(state, token).await?,
+        Some(token) => name_of_token(state, &secret::hash(token)).await?,
         None => None,
     };
     let name = name.ok_or_else(|| {
@@ -157,12 +168,12 @@ async fn by_token(state: &AppState, value: &HeaderValue, envelope: &Envelope<'_>
     Ok(Caller { name, source: Source::Api, address: envelope.address.clone(), session: None })
 }
 
-async fn name_of_token(state: &AppState, token: &str) -> Answer<Option<String>> {
-    let hash = secret::hash(token);
-    if state.bootstrap.as_deref().is_some_and(|known| security::same_hash(known, &hash)) {
+/// The name of the token with this hash.
+async fn name_of_token(state: &AppState, hash: &str) -> Answer<Option<String>> {
+    if state.bootstrap.as_deref().is_some_and(|known| security::same_hash(known, hash)) {
         return Ok(Some(BOOTSTRAP.to_owned()));
     }
-    Ok(state.store.token(&hash).await?.map(|token| token.name))
+    Ok(state.store.token(hash).await?.map(|token| token.name))
 }
 
 fn session_hash(state: &AppState, headers: &HeaderMap) -> Option<String> {
@@ -223,13 +234,14 @@ async fn try_sign_in(
 ) -> Answer<String> {
     security::check_same_origin(&state.origins, uri, headers, false)?;
     state.sign_in_limit.check(address)?;
-    let name = match (find(fields, "link"), find(fields, "token")) {
+    let token = find(fields, "token").map(|token| secret::hash(token.trim()));
+    let (name, token) = match (find(fields, "link"), token) {
         (Some(link), _) => {
             let used = state.store.use_sign_in_link(&secret::hash(link), clock::now()).await?;
-            used.then(|| OPERATOR.to_owned())
+            (used.then(|| OPERATOR.to_owned()), None)
         }
-        (None, Some(token)) => name_of_token(state, token.trim()).await?,
-        (None, None) => None,
+        (None, Some(hash)) => (name_of_token(state, &hash).await?, Some(hash)),
+        (None, None) => (None, None),
     };
     let Some(name) = name else {
         state.sign_in_limit.failed(address);
@@ -247,6 +259,7 @@ async fn try_sign_in(
         actor: name.clone(),
         created_at: now,
         expires: now.plus_millis(SESSION_MILLIS),
+        token,
     };
     state.store.add_session(&session).await?;
     audit(state, &name, AuditAction::SignIn, address, "ok").await?;
@@ -388,25 +401,45 @@ pub(crate) async fn create_token(
             .hint("Revoke that token first, or take another name."));
     }
     let secret = secret::new("belay_")?;
+    let event = token_event(&caller, AuditAction::CreateToken, &body.name, "ok");
     let token =
         ApiToken { name: body.name, hash: secret::hash(&secret), created_at: clock::now(), created_by: caller.name };
-    state.store.add_token(&token).await?;
+    state.store.add_token(&token, event).await?;
     let shown =
         NewToken { name: token.name, token: secret, created_at: token.created_at, created_by: token.created_by };
     Ok((StatusCode::CREATED, Json(shown)))
 }
 
-/// Revokes an API token.
+fn token_event(caller: &Caller, action: AuditAction, token: &str, result: &str) -> AuditEvent {
+    AuditEvent {
+        at: clock::now(),
+        actor: caller.name.clone(),
+        action,
+        job_id: None,
+        job_name: None,
+        source: caller.source,
+        address: caller.address.clone(),
+        request_id: request_id::current(),
+        result: result.to_owned(),
+        detail: Some(token.to_owned()),
+    }
+}
+
+/// Revokes an API token, and ends the sessions that were made with it.
 #[utoipa::path(delete, path = "/api/tokens/{name}", tag = "tokens", params(("name" = String, Path)), responses(
     (status = 204, description = "revoked"), (status = "default", response = crate::http::openapi::ProblemAnswer)))]
 pub(crate) async fn revoke_token(
     State(state): State<AppState>,
-    _: Caller,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
-    if state.store.revoke_token(&name).await? {
+    let event = |result| token_event(&caller, AuditAction::RevokeToken, &name, result);
+    if state.store.revoke_token(&name, event("ok")).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
+        let mut refused = event("refused: NOT_FOUND");
+        refused.detail = None;
+        state.store.audit(refused).await?;
         Err(Failure::new(ErrorCode::NotFound, "There is no token of this name."))
     }
 }

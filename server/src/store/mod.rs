@@ -161,10 +161,11 @@ pub trait Store: Send + Sync {
     async fn add_session(&self, session: &Session) -> Result<()>;
     async fn session(&self, hash: &str, now: Timestamp) -> Result<Option<Session>>;
     async fn end_session(&self, hash: &str) -> Result<()>;
-    async fn add_token(&self, token: &ApiToken) -> Result<()>;
+    async fn add_token(&self, token: &ApiToken, audit: AuditEvent) -> Result<()>;
     async fn token(&self, hash: &str) -> Result<Option<ApiToken>>;
     async fn tokens(&self) -> Result<Vec<ApiToken>>;
-    async fn revoke_token(&self, name: &str) -> Result<bool>;
+    /// Ends the sessions that were made with it, too. False, and no audit event: there is none of this name.
+    async fn revoke_token(&self, name: &str, audit: AuditEvent) -> Result<bool>;
     /// Removes ended sessions and links, and idempotency keys older than 24 h.
     async fn forget_expired(&self, now: Timestamp) -> Result<()>;
 

@@ -310,6 +310,8 @@ pub struct Session {
     pub actor: String,
     pub created_at: Timestamp,
     pub expires: Timestamp,
+    /// SHA-256, hex, of the API token that it was made with; it ends with the token.
+    pub token: Option<String>,
 }
 
 /// An API token.

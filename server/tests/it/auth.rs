@@ -191,6 +191,33 @@ async fn who_guesses_is_slowed_down_and_audited() {
 }
 
 #[tokio::test]
+async fn a_revoked_token_ends_the_sessions_made_with_it_and_the_audit_tells_both() {
+    let server = Server::start().await;
+    let made = server.post("/api/tokens", &json!({"name": "kiosk"})).await;
+    let secret = made.body["token"].as_str().unwrap().to_owned();
+    let by_token = server.post_form("", "/sign-in", &[("token", &secret)]).await.cookies();
+    let by_link = server.sign_in().await;
+    let with = |cookie: &str| server.send(server.bare("GET", "/api/jobs").header("cookie", cookie.to_owned()));
+    assert_eq!((with(&by_token).await.status, with(&by_link).await.status), (200, 200));
+
+    assert_eq!(server.delete("/api/tokens/kiosk").await.status, 204);
+    assert_eq!((with(&by_token).await.status, with(&by_link).await.status), (401, 200));
+
+    let audit = server.get("/api/audit").await.body;
+    let told = |action: &str| {
+        let events = audit["items"].as_array().unwrap().iter().filter(|event| event["action"] == action);
+        events
+            .map(|event| (event["actor"].clone(), event["detail"].clone(), event["result"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let once = vec![(json!("bootstrap"), json!("kiosk"), json!("ok"))];
+    assert_eq!((told("create_token"), told("revoke_token")), (once.clone(), once));
+    let page = server.get("/audit").await.text();
+    assert!(page.contains("Made an API token") && page.contains("Revoked an API token"), "{page}");
+    assert!(!audit.to_string().contains(&secret) && !page.contains(&secret));
+}
+
+#[tokio::test]
 async fn the_bootstrap_token_may_come_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let (token, config) = (folder.path().join("token"), folder.path().join("belay.toml"));

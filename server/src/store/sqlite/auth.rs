@@ -1,8 +1,11 @@
 //! Sign-in: links, sessions, tokens. Only hashes come here.
 
-use app::model::Timestamp;
+use app::model::{AuditEvent, Timestamp};
 
-use super::{SqliteStore, jobs::KEY_LIFE_MILLIS};
+use super::{
+    SqliteStore, audit,
+    jobs::{self, KEY_LIFE_MILLIS},
+};
 use crate::{
     error::Result,
     store::{ApiToken, Session},
@@ -27,28 +30,30 @@ pub(super) async fn use_sign_in_link(store: &SqliteStore, hash: &str, now: Times
 }
 
 pub(super) async fn add_session(store: &SqliteStore, session: &Session) -> Result<()> {
-    sqlx::query("INSERT OR REPLACE INTO sessions (hash, actor, created_at, expires) VALUES (?, ?, ?, ?)")
+    sqlx::query("INSERT OR REPLACE INTO sessions (hash, actor, created_at, expires, token) VALUES (?, ?, ?, ?, ?)")
         .bind(&session.hash)
         .bind(&session.actor)
         .bind(session.created_at.0)
         .bind(session.expires.0)
+        .bind(&session.token)
         .execute(&store.writer)
         .await?;
     Ok(())
 }
 
 pub(super) async fn session(store: &SqliteStore, hash: &str, now: Timestamp) -> Result<Option<Session>> {
-    let row: Option<(String, String, i64, i64)> =
-        sqlx::query_as("SELECT hash, actor, created_at, expires FROM sessions WHERE hash = ? AND expires > ?")
+    let row: Option<(String, String, i64, i64, Option<String>)> =
+        sqlx::query_as("SELECT hash, actor, created_at, expires, token FROM sessions WHERE hash = ? AND expires > ?")
             .bind(hash)
             .bind(now.0)
             .fetch_optional(&store.readers)
             .await?;
-    Ok(row.map(|(hash, actor, created_at, expires)| Session {
+    Ok(row.map(|(hash, actor, created_at, expires, token)| Session {
         hash,
         actor,
         created_at: Timestamp(created_at),
         expires: Timestamp(expires),
+        token,
     }))
 }
 
@@ -57,14 +62,18 @@ pub(super) async fn end_session(store: &SqliteStore, hash: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn add_token(store: &SqliteStore, token: &ApiToken) -> Result<()> {
+pub(super) async fn add_token(store: &SqliteStore, token: &ApiToken, event: &AuditEvent) -> Result<()> {
+    let mut tx = store.begin().await?;
     sqlx::query("INSERT OR REPLACE INTO tokens (name, hash, created_at, created_by) VALUES (?, ?, ?, ?)")
         .bind(&token.name)
         .bind(&token.hash)
         .bind(token.created_at.0)
         .bind(&token.created_by)
-        .execute(&store.writer)
+        .execute(&mut *tx)
         .await?;
+    audit::insert(&mut tx, event).await?;
+    jobs::moved(&mut tx).await?;
+    tx.commit().await?;
     Ok(())
 }
 
@@ -89,9 +98,18 @@ pub(super) async fn tokens(store: &SqliteStore) -> Result<Vec<ApiToken>> {
     Ok(rows.into_iter().map(api_token).collect())
 }
 
-pub(super) async fn revoke_token(store: &SqliteStore, name: &str) -> Result<bool> {
-    let gone = sqlx::query("DELETE FROM tokens WHERE name = ?").bind(name).execute(&store.writer).await?;
-    Ok(gone.rows_affected() == 1)
+pub(super) async fn revoke_token(store: &SqliteStore, name: &str, event: &AuditEvent) -> Result<bool> {
+    let mut tx = store.begin().await?;
+    let hash: Option<String> = sqlx::query_scalar("DELETE FROM tokens WHERE name = ? RETURNING hash")
+        .bind(name)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(hash) = hash else { return Ok(false) };
+    sqlx::query("DELETE FROM sessions WHERE token = ?").bind(hash).execute(&mut *tx).await?;
+    audit::insert(&mut tx, event).await?;
+    jobs::moved(&mut tx).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 pub(super) async fn forget_expired(store: &SqliteStore, now: Timestamp) -> Result<()> {

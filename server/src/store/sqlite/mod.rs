@@ -338,8 +338,8 @@ impl Store for SqliteStore {
         self.told(auth::end_session(self, hash).await)
     }
 
-    async fn add_token(&self, token: &ApiToken) -> Result<()> {
-        self.told(auth::add_token(self, token).await)
+    async fn add_token(&self, token: &ApiToken, audit: AuditEvent) -> Result<()> {
+        self.told(auth::add_token(self, token, &audit).await)
     }
 
     async fn token(&self, hash: &str) -> Result<Option<ApiToken>> {
@@ -350,8 +350,8 @@ impl Store for SqliteStore {
         self.told(auth::tokens(self).await)
     }
 
-    async fn revoke_token(&self, name: &str) -> Result<bool> {
-        self.told(auth::revoke_token(self, name).await)
+    async fn revoke_token(&self, name: &str, audit: AuditEvent) -> Result<bool> {
+        self.told(auth::revoke_token(self, name, &audit).await)
     }
 
     async fn forget_expired(&self, now: Timestamp) -> Result<()> {

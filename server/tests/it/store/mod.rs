@@ -69,7 +69,7 @@ macro_rules! suite {
         crate::store::suite!(@ $fixture sign_in:
             a_sign_in_link_works_once_and_in_time,
             a_session_lives_until_it_expires_or_is_ended,
-            a_token_is_known_until_it_is_revoked,
+            a_token_is_known_until_it_is_revoked_and_its_sessions_end_with_it,
         );
         crate::store::suite!(@ $fixture races:
             counters_phases_and_summaries_hold_in_every_order_of_events,
