@@ -1,14 +1,24 @@
 //! Reading bodies: with limits that hold before and while they are read, and errors that say what is wrong.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use app::model::ErrorCode;
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, BodyDataStream, Bytes, HttpBody as _},
     extract::Request,
     http::{HeaderMap, header},
+    middleware::Next,
+    response::Response,
 };
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
 
 use super::problem::{Answer, Failure};
@@ -20,14 +30,14 @@ pub(crate) const MAX_JSON: u64 = 1 << 20;
 pub(crate) async fn read(request: Request, max: u64) -> Answer<Bytes> {
     let (parts, body) = request.into_parts();
     if content_length(&parts.headers).is_some_and(|length| length > max) {
-        return Err(refuse_large(&parts.headers, body, max).await);
+        return Err(too_large(max));
     }
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| Failure::invalid_body("The body ended before it was complete."))?;
         if (bytes.len() + chunk.len()) as u64 > max {
-            return Err(refuse_large(&parts.headers, Body::from_stream(stream), max).await);
+            return Err(too_large(max));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -71,22 +81,52 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The answer 413. A client that waits for `100 Continue` is told at once. One that sends anyway would have its connection reset,
-/// and most never see the answer then: what it sends is thrown away for a moment first.
-pub(crate) async fn refuse_large(headers: &HeaderMap, body: Body, max: u64) -> Failure {
-    if !headers.contains_key(header::EXPECT) {
-        discard(body).await;
-    }
+/// The failure 413.
+pub(crate) fn too_large(max: u64) -> Failure {
     let size = if max >= 1 << 20 { format!("{} MiB", max >> 20) } else { format!("{max} bytes") };
     Failure::new(ErrorCode::BodyTooLarge, format!("The body is too large; at most {size} are taken here."))
 }
 
-/// Reads and forgets, for at most 3 s and not longer than the client keeps sending.
-pub(crate) async fn discard(body: Body) {
-    const PAUSE: Duration = Duration::from_millis(200);
-    let mut stream = body.into_data_stream();
+// ---- refusals of what is still being sent ----
+
+/// Middleware. A client that sends on while it is refused would have its connection reset, and most never see the answer
+/// then: what it sends is thrown away for a moment first. One that waits for `100 Continue` is told at once.
+pub(crate) async fn drain_refused(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let waits = request.headers().contains_key(header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let tap = Tap { stream: Arc::new(Mutex::new(body.into_data_stream())), was_asked: Arc::default() };
+    let response = next.run(Request::from_parts(parts, Body::from_stream(tap.clone()))).await;
+    if !response.status().is_success() && (!waits || tap.was_asked.load(Ordering::Relaxed)) {
+        discard(tap).await;
+    }
+    response
+}
+
+/// Reads and forgets, for at most 10 s and not longer than the client keeps sending.
+async fn discard(mut stream: Tap) {
+    const PAUSE: Duration = Duration::from_secs(1);
     let drain = async { while let Ok(Some(Ok(_))) = tokio::time::timeout(PAUSE, stream.next()).await {} };
-    let _ = tokio::time::timeout(Duration::from_secs(3), drain).await;
+    // Whoever sends on after that may see its connection reset instead of the answer.
+    let _ = tokio::time::timeout(Duration::from_secs(10), drain).await;
+}
+
+/// A body that can be read on when its reader has given up.
+#[derive(Clone)]
+struct Tap {
+    stream: Arc<Mutex<BodyDataStream>>,
+    was_asked: Arc<AtomicBool>,
+}
+
+impl Stream for Tap {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.was_asked.store(true, Ordering::Relaxed);
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context)
+    }
 }
 
 #[cfg(test)]

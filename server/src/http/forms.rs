@@ -24,7 +24,7 @@ use super::{
     pages,
     problem::{Answer, Failure},
     removals::{delete_as, retry_as},
-    uploads::{self, Intake, Reservation},
+    uploads::{self, Intake},
 };
 use crate::engine::DeleteOptions;
 
@@ -226,14 +226,8 @@ type Typing = Vec<(String, String)>;
 
 async fn try_new_job(state: &AppState, caller: &Caller, request: Request) -> Result<JobId, (Failure, Typing)> {
     let untyped = |failure| (failure, Vec::new());
-    let reservation = Reservation::new(&state.engine).await.map_err(untyped)?;
-    let intake = match uploads::receive(request, &reservation, state.config.files.max_upload_bytes).await {
-        Ok(intake) => intake,
-        Err(failure) => {
-            reservation.discard().await;
-            return Err(untyped(failure));
-        }
-    };
+    let (reservation, intake) =
+        uploads::take_in(&state.engine, request, state.config.files.max_upload_bytes).await.map_err(untyped)?;
     let Intake { fields, uploads, .. } = intake;
     let typed = Typed(fields);
     let body = match body_of(&typed) {

@@ -139,14 +139,9 @@ pub(crate) async fn submit(State(state): State<AppState>, caller: Caller, reques
             (body, Vec::new(), hash)
         }
         Media::Multipart => {
-            reservation = Reservation::new(&state.engine).await?;
-            let intake = match uploads::receive(request, &reservation, state.config.files.max_upload_bytes).await {
-                Ok(intake) => intake,
-                Err(failure) => {
-                    reservation.discard().await;
-                    return Err(failure);
-                }
-            };
+            let intake;
+            (reservation, intake) =
+                uploads::take_in(&state.engine, request, state.config.files.max_upload_bytes).await?;
             let Some(text) = intake.field(uploads::JOB_PART) else {
                 reservation.discard().await;
                 return Err(Failure::invalid_spec("job", "The part `job` with the job as JSON is missing."));

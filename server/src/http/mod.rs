@@ -144,6 +144,7 @@ pub fn router(services: Services) -> Router {
     compressed
         .route("/pkg/{file}", get(assets::asset))
         .layer(map_response(explain_bare_refusals))
+        .layer(from_fn(body::drain_refused))
         .layer(from_fn_with_state(state.clone(), security::guard))
         .layer(CatchPanicLayer::custom(|_| {
             Failure::new(

@@ -3,11 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use app::model::{ErrorCode, JobId};
-use axum::{
-    body::Body,
-    extract::{FromRequest as _, Multipart, Request, multipart::Field},
-    http::HeaderMap,
-};
+use axum::extract::{FromRequest as _, Multipart, Request, multipart::Field};
 use sha2::{Digest, Sha256};
 use tokio::{
     fs::{File, OpenOptions},
@@ -83,12 +79,22 @@ impl Intake {
     }
 }
 
-/// Reads a multipart request into the reservation's folder.
-pub(crate) async fn receive(request: Request, reservation: &Reservation, max_bytes: u64) -> Answer<Intake> {
-    let headers = request.headers().clone();
-    if body::content_length(&headers).is_some_and(|length| length > max_bytes.saturating_add(ENVELOPE)) {
-        return Err(too_large(&headers, request.into_body(), max_bytes).await);
+/// Reserves a job and reads a multipart request into its folder. Of one that is refused nothing stays.
+pub(crate) async fn take_in(engine: &Engine, request: Request, max_bytes: u64) -> Answer<(Reservation, Intake)> {
+    if body::content_length(request.headers()).is_some_and(|length| length > max_bytes.saturating_add(ENVELOPE)) {
+        return Err(too_large(max_bytes));
     }
+    let reservation = Reservation::new(engine).await?;
+    match receive(request, &reservation, max_bytes).await {
+        Ok(intake) => Ok((reservation, intake)),
+        Err(failure) => {
+            reservation.discard().await;
+            Err(failure)
+        }
+    }
+}
+
+async fn receive(request: Request, reservation: &Reservation, max_bytes: u64) -> Answer<Intake> {
     let mut multipart = Multipart::from_request(request, &())
         .await
         .map_err(|_| Failure::invalid_body("The multipart body has no usable boundary."))?;
@@ -147,9 +153,8 @@ fn cut_off() -> Failure {
     Failure::invalid_body("The upload ended before it was complete. Nothing was stored.")
 }
 
-async fn too_large(headers: &HeaderMap, body: Body, max_bytes: u64) -> Failure {
-    body::refuse_large(headers, body, max_bytes)
-        .await
+fn too_large(max_bytes: u64) -> Failure {
+    body::too_large(max_bytes)
         .field(FILES_PART)
         .hint("files.max_upload_bytes in belay.toml sets the limit. Large files can be read from a configured root.")
 }

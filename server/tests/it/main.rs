@@ -25,3 +25,4 @@ mod reruns;
 mod scene;
 mod store;
 mod trees;
+mod uploads;
