@@ -27,7 +27,7 @@ pub struct Config {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("configuration `{path}` cannot be read: {source}")]
+    #[error("configuration `{path}` cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path}:{line}: {message}")]
     Malformed { path: PathBuf, line: usize, message: String },

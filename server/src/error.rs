@@ -56,7 +56,7 @@ impl Error {
         Error::Invalid { code: ErrorCode::InvalidSpec, field: Some(field.into()), detail: detail.into(), hint: None }
     }
 
-    /// The code under which it is known outside.
+    /// The code under which it is known outside, and in the audit: said here and nowhere else.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {

@@ -181,7 +181,11 @@ fn metrics() -> Result<PrometheusHandle> {
     metrics::describe_counter!("belay_cancel_total", "Cancel requests by outcome");
     metrics::describe_counter!("belay_delete_total", "Delete requests by outcome");
     metrics::describe_histogram!("belay_cancel_proof_seconds", "From a cancel request to the proof of the stop");
-    metrics::describe_gauge!("belay_runs_unconfirmed", "Runs that ended without proof of their stop");
+    metrics::describe_gauge!(
+        "belay_runs_unconfirmed",
+        "Runs whose end is not proven now: lost ones that a cancel waits for, and those that ended without proof, also of \
+         jobs that ended or were removed since; a later proof takes them off",
+    );
     for outcome in ["cancelled", "cancelling", "already_cancelled", "already_finished"] {
         metrics::counter!("belay_cancel_total", "outcome" => outcome).increment(0);
     }

@@ -45,18 +45,21 @@ struct Repair {
     looked_at: Mutex<HashMap<RunId, Instant>>,
 }
 
-/// Recovers what the dead predecessor left, then repairs in rounds.
+/// Picks up what the dead predecessor left, recovers its runs, then repairs in rounds.
 pub(super) fn start(core: &Arc<Core>) {
     let repair = Arc::new(Repair {
         core: core.clone(),
         at_once: Arc::new(Semaphore::new(AT_ONCE)),
         looked_at: Mutex::default(),
     });
-    core.spawn(async move {
-        repair.recover_predecessor().await;
-        if let Err(error) = litter::pick_up(&repair.core).await {
+    let litter = core.clone();
+    core.spawn_until_stop(async move {
+        if let Err(error) = litter::pick_up(&litter).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "files of a former server could not be looked at");
         }
+    });
+    core.spawn(async move {
+        repair.recover_predecessor().await;
         let mut round: u64 = 0;
         while repair.core.sleep(EVERY).await {
             if let Err(error) = repair.round(round).await {
@@ -113,12 +116,11 @@ impl Repair {
                 Some(_) | None => core.unsettled.remove(id),
             }
         }
+        metrics::gauge!("belay_runs_unconfirmed").set(core.store.count_unconfirmed().await? as f64);
         if !core.is_sane(at) {
             return Ok(());
         }
         let lost = core.store.expire_leases(at).await?;
-        let unproven = lost.iter().filter(|run| run.job_phase == Phase::Cancelling).count();
-        metrics::gauge!("belay_runs_unconfirmed").set(unproven as f64);
         lock(&self.looked_at)
             .retain(|id, _| lost.iter().any(|run| run.run_id == *id) || core.unsettled.all().contains(id));
         for run in lost {

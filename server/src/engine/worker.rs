@@ -169,7 +169,7 @@ pub(super) struct Settling {
 /// Stores what a run came to: adopt, finish, tidy (see the module of the engine). Tries until the store takes it.
 pub(super) async fn settle(core: &Arc<Core>, run: Settling, mut outcome: RunOutcome) -> Result<FinishEffect> {
     let Settling { place, kind, worker, cause } = run;
-    let proven = outcome.stop.as_ref().is_none_or(|evidence| evidence.confirmed);
+    let proven = is_proven(&outcome);
     let interrupted = outcome.verdict == Verdict::Cancelled && cause != Some(StopCause::Cancel);
     if !proven && cause == Some(StopCause::Cancel) {
         // The job stays `cancelling`; the repair looks again.
@@ -197,12 +197,31 @@ pub(super) async fn settle(core: &Arc<Core>, run: Settling, mut outcome: RunOutc
         now: now(),
     };
     let effect = insist(core, || core.store.finish_run(RunResult { now: now(), ..result.clone() })).await?;
-    if effect == FinishEffect::Fenced {
-        return fenced(core, &*kind, place, adopted, outcome.stop).await;
+    match effect {
+        FinishEffect::Fenced => {
+            let evidence = outcome.stop.or_else(|| proven.then(|| ended_by_itself(now())));
+            return fenced(core, &*kind, place, adopted, evidence).await;
+        }
+        // The run stays open until its end is proven.
+        FinishEffect::EvidenceAdded { .. } => {}
+        FinishEffect::Counted { .. } | FinishEffect::JobEnded { .. } => {
+            count_unit(&result.verdict);
+            // Without proof the run's own files are what a later look begins with.
+            if proven {
+                kind.tidy(place).await;
+            }
+        }
     }
-    count_unit(&result.verdict);
-    kind.tidy(place).await;
     Ok(effect)
+}
+
+/// Nothing of the run is left: it ended by itself, or its stop was seen.
+fn is_proven(outcome: &RunOutcome) -> bool {
+    match (&outcome.stop, &outcome.verdict) {
+        (Some(evidence), _) => evidence.confirmed,
+        (None, Verdict::Succeeded | Verdict::Failed(_)) => true,
+        (None, Verdict::Cancelled) => false,
+    }
 }
 
 /// A unit that failed on a full disk gives back what it had made: half-written results help nobody, and without room
@@ -253,12 +272,11 @@ async fn fenced(
     if adopted {
         kind.disown(place).await;
     }
-    let evidence = evidence.unwrap_or_else(|| ended_by_itself(now()));
-    let proven = evidence.confirmed;
-    let effect = match core.store.run(place.run_id).await? {
-        Some(run) if run.state != RunState::Closed => hand_back(core, place, true, Some(evidence)).await?,
-        Some(_) => core.store.add_evidence(place.run_id, evidence, now()).await?,
-        None => FinishEffect::Fenced,
+    let proven = evidence.as_ref().is_some_and(|evidence| evidence.confirmed);
+    let effect = match (core.store.run(place.run_id).await?, evidence) {
+        (Some(run), evidence) if run.state != RunState::Closed => hand_back(core, place, true, evidence).await?,
+        (Some(_), Some(evidence)) => core.store.add_evidence(place.run_id, evidence, now()).await?,
+        (Some(_) | None, _) => FinishEffect::Fenced,
     };
     if proven {
         kind.tidy(place).await;

@@ -4,7 +4,7 @@
 //! cause goes to the log, once, under the request id that the answer carries.
 
 use app::{
-    model::{ErrorCode, JobId, PhaseClass, Problem},
+    model::{ErrorCode, JobId, Problem},
     paths,
 };
 use axum::{
@@ -175,44 +175,32 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        let code = error.code();
         match error {
             Error::JobNotFound(id) => Failure::no_job(&id.to_string()),
             Error::JobDeleted(id) => Failure::job_deleted(id),
             Error::JobActive { phase, .. } => {
-                Failure::new(ErrorCode::JobActive, "Job is still active. Cancel it first or use force=true")
+                Failure::new(code, "Job is still active. Cancel it first or use force=true")
                     .hint(format!("It is `{phase}`. With force=true it is stopped with proof first, then deleted."))
             }
             Error::JobDeleting(id) => {
-                Failure::new(ErrorCode::JobDeleting, format!("Job `{id}` is being deleted. Nothing else can be done."))
+                Failure::new(code, format!("Job `{id}` is being deleted. Nothing else can be done."))
             }
-            Error::Invalid { code, field, detail, hint } => Failure { code, detail, hint, field, receipt: None },
-            Error::NotFound(detail) => Failure::new(ErrorCode::NotFound, detail),
-            Error::NotPossible { phase, detail, .. } => {
-                let code = match phase.class() {
-                    PhaseClass::Deleting => ErrorCode::JobDeleting,
-                    PhaseClass::Pending | PhaseClass::Active | PhaseClass::Cancelling => ErrorCode::JobActive,
-                    PhaseClass::Terminal => ErrorCode::InvalidSpec,
-                };
+            Error::Invalid { field, detail, hint, .. } => Failure { code, detail, hint, field, receipt: None },
+            Error::NotFound(detail) | Error::NotPossible { detail, .. } | Error::TooLarge(detail) => {
                 Failure::new(code, detail)
             }
-            Error::TooLarge(detail) => Failure::new(ErrorCode::BodyTooLarge, detail),
-            Error::Busy => Failure::new(
-                ErrorCode::StoreBusy,
-                "The database was busy for too long. Nothing was changed; try again in a moment.",
-            ),
+            Error::Busy => {
+                Failure::new(code, "The database was busy for too long. Nothing was changed; try again in a moment.")
+            }
             Error::DiskFull => Failure::new(
-                ErrorCode::DiskFull,
+                code,
                 "No space is left on the disk of the data folder. Free some (deleting jobs works now), then try again.",
             ),
-            Error::ShuttingDown => {
-                Failure::new(ErrorCode::ShuttingDown, "The server is stopping. Try again when it is back.")
-            }
+            Error::ShuttingDown => Failure::new(code, "The server is stopping. Try again when it is back."),
             Error::Internal { context, source } => {
                 log_cause(&context, source.as_deref());
-                Failure::new(
-                    ErrorCode::Internal,
-                    "The server could not do this. Its log has the cause under this request id.",
-                )
+                Failure::new(code, "The server could not do this. Its log has the cause under this request id.")
             }
         }
     }

@@ -134,7 +134,7 @@ pub trait JobKind: Send + Sync {
     /// [`recover`](JobKind::recover) needs stays.
     async fn discard(&self, run: RunPlace);
 
-    /// The result is stored, or fenced: what is left of the run's own files can go.
+    /// The result is stored, or fenced, and the end of the run is proven: what is left of its own files can go.
     async fn tidy(&self, run: RunPlace);
 
     /// Longest time that a stop with grace may take by this spec before it kills.

@@ -90,6 +90,9 @@ pub trait Store: Send + Sync {
     /// Runs that a cancelling job waits for, oldest first.
     async fn open_runs(&self, job: JobId, limit: u32) -> Result<Vec<OpenRun>>;
     async fn run(&self, run: RunId) -> Result<Option<OpenRun>>;
+    /// Runs whose end is not proven now: lost ones that a cancelling job waits for, those that ended without proof, and
+    /// those of removed jobs that no retry has proven yet.
+    async fn count_unconfirmed(&self) -> Result<u64>;
     /// Runs of a job that ended without proof.
     async fn unconfirmed_runs(&self, job: JobId) -> Result<Vec<OpenRun>>;
     /// Adds evidence that came late: to an open run of a cancelling job (which it may end), or to a closed one that was

@@ -219,6 +219,10 @@ impl Store for SqliteStore {
         self.told(runs::run(self, run).await)
     }
 
+    async fn count_unconfirmed(&self) -> Result<u64> {
+        self.told(runs::count_unconfirmed(self).await)
+    }
+
     async fn unconfirmed_runs(&self, job: JobId) -> Result<Vec<OpenRun>> {
         self.told(runs::unconfirmed_runs(self, job).await)
     }

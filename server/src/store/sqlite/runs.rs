@@ -271,3 +271,15 @@ pub(super) async fn unconfirmed_runs(store: &SqliteStore, id: JobId) -> Result<V
         .await?;
     open_runs_of(rows)
 }
+
+pub(super) async fn count_unconfirmed(store: &SqliteStore) -> Result<u64> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT (SELECT count(*) FROM runs WHERE unproven > 0) + (SELECT count(*) FROM removal_runs)
+              + (SELECT count(*) FROM runs r JOIN jobs j ON j.seq = r.job_seq
+                 WHERE r.state <> 'closed' AND r.state = 'lost' AND j.phase = ?)",
+    )
+    .bind(Phase::Cancelling.as_str())
+    .fetch_one(&store.readers)
+    .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
