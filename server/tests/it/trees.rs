@@ -150,6 +150,33 @@ async fn a_tree_that_keeps_forking_while_it_is_being_killed_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fork_bomb_is_stopped_with_proof() {
+    let scene = Scene::with_slots(1).await;
+    // The limit on processes is for the machine's sake. It does not hold for root, so root becomes a user of its own.
+    let script = r#"
+        bomb='ulimit -u 500; trap "" TERM; b() { b | b & b; }; b'
+        touch SIGNS/ready
+        if [ "$(id -u)" = 0 ]; then
+            user=$((60000 + $$ % 5000))
+            exec setpriv --reuid=$user --regid=$user --clear-groups bash -c "$bomb" "$0"
+        fi
+        exec bash -c "ulimit -u $(($(ps --no-headers -L -u "$(id -u)" | wc -l) + 500)); $bomb" "$0""#;
+    let id = scene.submit("bomb", 1, script, json!({ "grace_s": 1 })).await;
+    wait_for(LIMIT, || scene.mark.processes().len() > 300, || format!("{} processes", scene.mark.processes().len()));
+
+    let answer = scene.cancel(&id).await;
+    assert!(answer.status == 200 || answer.status == 202, "{} {}", answer.status, answer.body);
+    let job = scene.until_over(&id).await;
+    scene.assert_nothing_left();
+    assert_eq!(job["phase"], "cancelled", "{job:#}");
+    assert_eq!(job["cancellation"]["stop"]["unconfirmed"], 0, "{job:#}");
+    let units = scene.units(&id).await;
+    assert_proven(&units[0]);
+    assert_eq!(units[0]["stop"]["method"], "killed", "{units:#?}");
+    assert!(units[0]["stop"]["processes_seen"].as_u64() > Some(100), "{units:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_writes_endlessly_is_terminated() {
     stops(Tree {
         name: "writes",
