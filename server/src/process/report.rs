@@ -1,5 +1,6 @@
 //! The files of a run in the runs folder: `<run>.lock`, held while somebody looks after the run, with what a later
-//! search needs to know; and `<run>.stop`, the report, written before the lock is released.
+//! search needs to know; and `<run>.stop`, the report, written before the lock is released. On a full disk, where no file
+//! can be made, the report is a further line of the lock file, whose block has room.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -66,13 +67,18 @@ pub(crate) fn look_at_lock(runs_dir: &Path, run_id: RunId) -> io::Result<Lock> {
         Err(error) => return Err(error),
     };
     match file.try_lock() {
-        Ok(()) => Ok(Lock::Free(fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()))),
+        Ok(()) => Ok(Lock::Free(lines(&path).first().and_then(|line| serde_json::from_slice(line).ok()))),
         Err(TryLockError::WouldBlock) => Ok(Lock::Held),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Writes the report under its final name in one step. With `durable` it is on the disk when this returns.
+fn lines(path: &Path) -> Vec<Vec<u8>> {
+    fs::read(path).unwrap_or_default().split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+/// Writes the report under its final name in one step, or (see the module) into the lock file. With `durable` it is on
+/// the disk when this returns.
 pub(crate) fn write(runs_dir: &Path, run_id: RunId, report: &TreeReport, durable: bool) -> io::Result<()> {
     let path = report_path(runs_dir, run_id);
     let temporary = path.with_extension("stop.tmp");
@@ -89,14 +95,27 @@ pub(crate) fn write(runs_dir: &Path, run_id: RunId, report: &TreeReport, durable
         }
         Ok(())
     };
-    write().inspect_err(|_| {
+    write().or_else(|_| {
+        // It may never have been made.
         let _ = fs::remove_file(&temporary);
+        write_into_lock(runs_dir, run_id, report, durable)
     })
 }
 
-/// Reads the report; `None` when there is none, or none that can be read.
+fn write_into_lock(runs_dir: &Path, run_id: RunId, report: &TreeReport, durable: bool) -> io::Result<()> {
+    let mut line = vec![b'\n'];
+    line.append(&mut serde_json::to_vec(report)?);
+    let mut file = OpenOptions::new().append(true).open(lock_path(runs_dir, run_id))?;
+    file.write_all(&line)?;
+    if durable { file.sync_all() } else { Ok(()) }
+}
+
+/// Reads the latest report; `None` when there is none, or none that can be read.
 pub(crate) fn read(runs_dir: &Path, run_id: RunId) -> Option<TreeReport> {
-    serde_json::from_slice(&fs::read(report_path(runs_dir, run_id)).ok()?).ok()
+    let in_lock = lines(&lock_path(runs_dir, run_id)).into_iter().skip(1);
+    let of_its_own = fs::read(report_path(runs_dir, run_id)).ok();
+    let reports = of_its_own.into_iter().chain(in_lock).filter_map(|text| serde_json::from_slice(&text).ok());
+    reports.max_by_key(|report: &TreeReport| report.ended_at)
 }
 
 /// Removes the files of a run (not its log) once its result is stored. Only for runs whose end is confirmed: the files
@@ -180,6 +199,22 @@ mod tests {
         forget(dir.path(), RunId(1));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!(read(dir.path(), RunId(1)), None);
+    }
+
+    #[test]
+    fn where_no_file_can_be_made_the_report_is_found_in_the_lock_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let origin = Origin { boot_id: None, ticks: 5, cgroup: None, pid_namespace: None, reaper: None };
+        let lock = make_lock(dir.path(), RunId(1), &origin).unwrap();
+        write(dir.path(), RunId(1), &report(), true).unwrap();
+        // Something in the way of the next temporary file stands for a full disk.
+        fs::create_dir(report_path(dir.path(), RunId(1)).with_extension("stop.tmp")).unwrap();
+        let later = TreeReport { ended_at: Timestamp(3), leftovers: 2, ..report() };
+        write(dir.path(), RunId(1), &later, true).unwrap();
+        assert_eq!(read(dir.path(), RunId(1)), Some(later));
+        drop(lock);
+        let Lock::Free(Some(read)) = look_at_lock(dir.path(), RunId(1)).unwrap() else { panic!("free and filled") };
+        assert_eq!(read.ticks, 5);
     }
 
     #[test]
