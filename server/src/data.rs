@@ -73,6 +73,10 @@ impl DataFolder {
         }
         let instance = read_or_make_instance(&root).map_err(not_writable)?;
         let folder = DataFolder { inner: Arc::new(Inner { root, instance, _lock: lock }) };
+        // A start writes before anybody can cancel or remove something.
+        if folder.is_full() {
+            let _ = folder.release_reserve();
+        }
         folder.refill_reserve();
         Ok(folder)
     }

@@ -45,7 +45,7 @@ impl SmallDisk {
     /// Writes until nothing more fits; answers the file.
     fn fill(&self) -> PathBuf {
         let path = self.folder.path().join("filler");
-        let mut file = std::fs::File::create(&path).unwrap();
+        let mut file = std::fs::File::options().append(true).create(true).open(&path).unwrap();
         for size in [1 << 20, 1 << 12, 1] {
             let block = vec![0_u8; size];
             while file.write_all(&block).is_ok() {}
@@ -211,4 +211,34 @@ async fn beside_a_tree_that_eats_every_byte_a_cancel_is_stored_and_proven() {
     assert_eq!(scene.until_deleted(&id).await["state"], "complete");
     let next = scene.submit("after", 2, "echo fine > $BELAY_OUT/fine", json!({})).await;
     assert_eq!(scene.until_over(&next).await["phase"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_starts_on_a_full_disk_and_goes_on_with_a_cancel() {
+    let Some(disk) = SmallDisk::mount(48) else { return };
+    let mut scene = Scene::with_slots_in(2, &disk.data_dir()).await;
+    let script = "trap '' TERM; touch SIGNS/runs; while :; do sleep NAP; done";
+    let id = scene.submit("deaf", 2, script, json!({ "parallel": 1, "grace_s": 300 })).await;
+    wait_for(LIMIT, || scene.sign("runs").exists(), || "not running".to_owned());
+    let filler = disk.fill();
+    scene.server.kill9();
+    scene.server.restart().await;
+
+    // What the killed server left has minutes of grace: Force reaches it without a byte to write.
+    disk.fill();
+    let answer = scene.force_cancel(&id).await;
+    assert!(matches!(answer.status, 200 | 202), "{} {}", answer.status, answer.body);
+    let job = scene.until_over(&id).await;
+    scene.assert_nothing_left();
+    assert_eq!(job["phase"], "cancelled", "{job:#}");
+    assert_eq!(job["cancellation"]["stop"]["unconfirmed"], 0, "{job:#}");
+    scene.units(&id).await.iter().for_each(assert_proven);
+
+    // Also after a clean stop, which folds the log with its room into the database.
+    assert_eq!(scene.server.terminate().await.code(), Some(0));
+    scene.server.restart().await;
+    let answer = scene.server.delete(&format!("/api/jobs/{id}")).await;
+    assert!(matches!(answer.status, 200 | 202), "{} {}", answer.status, answer.body);
+    assert_eq!(scene.until_deleted(&id).await["state"], "complete");
+    std::fs::remove_file(filler).unwrap();
 }
