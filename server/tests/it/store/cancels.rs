@@ -160,7 +160,9 @@ pub(crate) async fn giving_up_ends_the_job_with_what_is_unproven_visible(f: Fixt
     let job = f.submit(3, 3).await;
     let runs = f.claim(2).await;
     f.cancel(job).await;
+    assert_eq!(f.store.count_unconfirmed().await.unwrap(), 0, "both are held, and asked to stop");
     f.stopped(runs[0].run_id, Verdict::Cancelled, unproven()).await;
+    assert_eq!(f.store.count_unconfirmed().await.unwrap(), 1, "one is lost, and waited for");
     let effect = f.store.give_up_unproven(job, f.now()).await.unwrap();
     assert_eq!(effect, FinishEffect::JobEnded { job_id: job, phase: Phase::Cancelled });
     assert_eq!(stop(&f, job).await, StopSummary { units: 3, never_started: 1, stopped: 0, waiting: 0, unconfirmed: 2 });
@@ -173,6 +175,7 @@ pub(crate) async fn giving_up_ends_the_job_with_what_is_unproven_visible(f: Fixt
     let known = f.store.unit(job, 0).await.unwrap().unwrap().stop.unwrap();
     assert_eq!(known.signals, ["SIGTERM"], "what was observed is kept");
     assert_eq!(f.store.unconfirmed_runs(job).await.unwrap().len(), 2);
+    assert_eq!(f.store.count_unconfirmed().await.unwrap(), 2, "of a job that ended");
     assert_eq!(f.store.give_up_unproven(job, f.now()).await.unwrap(), FinishEffect::Fenced);
 }
 
@@ -190,6 +193,7 @@ pub(crate) async fn late_proof_moves_unconfirmed_to_stopped_and_no_phase(f: Fixt
     let after = f.job(job).await;
     assert_eq!((after.phase, after.finished_at, after.progress), (ended.phase, ended.finished_at, ended.progress));
     assert!(f.store.unconfirmed_runs(job).await.unwrap().is_empty());
+    assert_eq!(f.store.count_unconfirmed().await.unwrap(), 0);
     assert!(f.store.unit(job, 0).await.unwrap().unwrap().stop.unwrap().confirmed);
     assert_eq!(f.store.add_evidence(run.run_id, gone(&[]), f.now()).await.unwrap(), FinishEffect::Fenced, "only once");
 }

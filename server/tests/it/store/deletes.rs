@@ -120,6 +120,7 @@ pub(crate) async fn what_is_needed_to_ask_again_outlives_the_job(f: Fixture) {
     let over = Receipt { state: ReceiptState::Incomplete, ..receipt };
     f.store.finish_delete(&over, &runs).await.unwrap();
     assert_eq!(f.store.unproven_of_removal(job).await.unwrap(), runs);
+    assert_eq!(f.store.count_unconfirmed().await.unwrap(), runs.len() as u64, "of a job that was removed");
     let mut left = runs[..1].to_vec();
     left[0].stop = Some(unproven());
     let retried = Receipt { retries: 1, ..over };
