@@ -11,6 +11,7 @@ mod auth;
 mod bad_input;
 mod cancel;
 mod crash;
+mod crash_requests;
 mod delete;
 mod disk;
 mod engine;
