@@ -10,7 +10,7 @@ use belay_server::{
     engine::{DeleteOptions, clock},
     error::Result,
     kinds::{Admitted, JobKind, Recovery, Registry, RunContext, RunOutcome, RunPlace, Stop, Upload, files::FilesKind},
-    store::{Claim, ClaimedRun, JobRecord, NewUnit, OpenRun, SharedStore, WorkerRecord},
+    store::{Claim, ClaimedRun, JobRecord, NewUnit, OpenRun, SharedStore, Verdict, WorkerRecord},
 };
 use tokio::sync::watch;
 
@@ -98,11 +98,20 @@ async fn cancel_of_a_run_on_another_machine_waits_for_it_and_force_says_that_it_
     assert_eq!((receipt.state, receipt.retries, receipt.left.len()), (ReceiptState::Incomplete, 1, 1));
 }
 
-/// A kind whose code breaks down in the middle of a run that goes on.
-struct Broken(FilesKind);
+/// What is wrong with a kind.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Its code breaks down in the middle of a run that goes on.
+    Panics,
+    /// It tells how a run ended, and cannot prove that nothing of it is left.
+    EndsInDoubt,
+}
+
+/// `files`, with a fault.
+struct Faulty(FilesKind, Fault);
 
 #[async_trait]
-impl JobKind for Broken {
+impl JobKind for Faulty {
     fn kind(&self) -> Kind {
         self.0.kind()
     }
@@ -119,8 +128,17 @@ impl JobKind for Broken {
         self.0.units(job, phase).await
     }
     async fn run(&self, context: RunContext) -> RunOutcome {
-        let _ = tokio::time::timeout(Duration::from_millis(300), self.0.run(context)).await;
-        panic!("a fault of the kind, wanted by the test");
+        match self.1 {
+            Fault::Panics => {
+                let _ = tokio::time::timeout(Duration::from_millis(300), self.0.run(context)).await;
+                panic!("a fault of the kind, wanted by the test");
+            }
+            Fault::EndsInDoubt => {
+                let outcome = self.0.run(context).await;
+                let verdict = Verdict::Failed("timed out".to_owned());
+                RunOutcome { verdict, stop: Some(crate::store::fixture::unproven()), ..outcome }
+            }
+        }
     }
     async fn adopt(&self, run: RunPlace, outcome: &RunOutcome) -> Result<()> {
         self.0.adopt(run, outcome).await
@@ -145,7 +163,7 @@ impl JobKind for Broken {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kind_that_breaks_down_fails_its_unit_after_its_processes_are_gone() {
     let ground = Ground::new().await;
-    let broken = Broken(ground.kind().await);
+    let broken = Faulty(ground.kind().await, Fault::Panics);
     let stage = ground.start_with(Registry::new(vec![Arc::new(broken)])).await;
     let word = format!("word-{}", uuid::Uuid::now_v7());
     let job = stage.submit(&format!("export WORD={word}; sleep 300 & wait"), 1).await;
@@ -153,6 +171,27 @@ async fn a_kind_that_breaks_down_fails_its_unit_after_its_processes_are_gone() {
     assert_eq!(processes_with(&word), 0);
     let units = stage.engine.units(job.job_id, &UnitQuery::default()).await.unwrap().items;
     assert!(units[0].error.clone().unwrap().contains("broke down"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_run_in_doubt_is_found_by_stays_when_its_result_is_stored_and_over_a_restart() {
+    let ground = Ground::new().await;
+    let doubtful = Faulty(ground.kind().await, Fault::EndsInDoubt);
+    let stage = ground.start_with(Registry::new(vec![Arc::new(doubtful)])).await;
+    let job = stage.submit("true", 1).await;
+    stage.until_phase(job.job_id, Phase::Failed).await;
+    let run = stage.engine.units(job.job_id, &UnitQuery::default()).await.unwrap().items[0].run_id.unwrap();
+    let lock = stage.data.runs().join(format!("{run}.lock"));
+    let ground = stage.shut_down().await;
+    assert!(lock.exists(), "a later look begins with it");
+
+    // The litter of the former server is looked at: the folder of an upload that never became a job goes.
+    let orphan = clock::new_job_id();
+    ground.data.make_job(orphan).unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let stage = ground.start().await;
+    until("the litter is looked at", || async { !stage.data.job(orphan).exists() }).await;
+    assert!(lock.exists(), "it is no litter");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -91,7 +91,7 @@ pub(crate) use suite;
 mod cancels;
 mod claims;
 mod deletes;
-mod fixture;
+pub(crate) mod fixture;
 mod life;
 mod lists;
 mod races;
