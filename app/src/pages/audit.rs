@@ -30,7 +30,8 @@ pub(crate) fn audit() -> AnyView {
 
 fn loaded(session: Session, cursor: Memo<Option<String>>, first: Page<AuditEvent>) -> AnyView {
     let backend = expect_context::<SharedBackend>();
-    let live = keep_current(session, first, cursor, move |cursor| backend.audit(cursor), |_: &Page<AuditEvent>| false);
+    let ask = move |cursor| Some(backend.audit(cursor));
+    let live = keep_current(session, first, cursor, ask, |_: &Page<AuditEvent>| false);
     let value = live.value;
     let rows = move || value.with(|page| page.items.iter().map(|event| row(session, event)).collect::<Vec<_>>());
     let body = view! {
@@ -48,7 +49,7 @@ fn loaded(session: Session, cursor: Memo<Option<String>>, first: Page<AuditEvent
                             <th scope="col">"When"</th>
                             <th scope="col">"Who"</th>
                             <th scope="col">"What"</th>
-                            <th scope="col">"Job"</th>
+                            <th scope="col" class="c-name">"Job"</th>
                             <th scope="col" class="wide-only">"Result"</th>
                             <th scope="col" class="wide-only">"From"</th>
                         </tr>

@@ -150,7 +150,7 @@ impl Shared {
         }
         if units.is_empty() {
             let what = if spec.inputs.is_empty() {
-                "There is no file to work on: give `spec.inputs` or upload files."
+                "There is no file to work on: name files or folders (`inputs`), or upload some."
             } else {
                 "There is no file to work on: the folders are empty."
             };
