@@ -9,8 +9,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, Page, Plan, Problem, Receipt, Timestamp,
-    Unit, UnitQuery,
+    Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, Page, Plan, Problem, Receipt,
+    Timestamp, Unit, UnitQuery,
 };
 
 /// What a question comes to.
@@ -25,7 +25,7 @@ pub trait Backend: Send + Sync {
     /// A page of its units.
     fn units(&self, id: JobId, query: UnitQuery) -> Answer<Page<Unit>>;
     /// The latest lines of all units, or the log of one from `cursor` on.
-    fn log(&self, id: JobId, unit: Option<u64>, cursor: Option<String>) -> Answer<LogPage>;
+    fn log(&self, id: JobId, query: LogQuery) -> Answer<LogPage>;
     /// A page of its artifacts.
     fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>>;
     /// What a delete would remove (a dry run).

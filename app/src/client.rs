@@ -20,7 +20,7 @@ use crate::{
     backend::{Answer, Backend},
     model::{
         Artifact, AuditEvent, CancelAnswer, CancelRequest, DeleteAnswer, FormOptions, Job, JobId, JobList, JobQuery,
-        LogPage, Page, Plan, Problem, Receipt, RerunRequest, Unit, UnitQuery,
+        LogPage, LogQuery, Page, Plan, Problem, Receipt, RerunRequest, Unit, UnitQuery,
     },
     paths::api,
 };
@@ -190,8 +190,8 @@ impl Backend for HttpBackend {
         answer(api::units(id, &query))
     }
 
-    fn log(&self, id: JobId, unit: Option<u64>, cursor: Option<String>) -> Answer<LogPage> {
-        answer(api::log(id, unit, cursor.as_deref()))
+    fn log(&self, id: JobId, query: LogQuery) -> Answer<LogPage> {
+        answer(api::log(id, &query))
     }
 
     fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>> {

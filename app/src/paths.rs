@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{JobId, JobQuery, UnitQuery};
+use crate::model::{JobId, JobQuery, LogQuery, UnitQuery};
 
 /// `base` with `pairs` as a percent-encoded query.
 #[must_use]
@@ -68,6 +68,12 @@ pub mod console {
         format!("/jobs/{id}/delete")
     }
 
+    /// The same question, about force, with what was ticked in the first one.
+    #[must_use]
+    pub fn force_delete(id: JobId, keep_files: bool) -> String {
+        format!("/jobs/{id}/delete?force=1{}", if keep_files { "&keep_files=1" } else { "" })
+    }
+
     /// Form target: a new job over the units of this one.
     #[must_use]
     pub fn rerun(id: JobId) -> String {
@@ -89,7 +95,7 @@ pub mod console {
 
 /// The REST API.
 pub mod api {
-    use super::{JobId, JobQuery, UnitQuery, with_query};
+    use super::{JobId, JobQuery, LogQuery, UnitQuery, with_query};
 
     pub const JOBS: &str = "/api/jobs";
     pub const REMOVALS: &str = "/api/removals";
@@ -140,14 +146,15 @@ pub mod api {
 
     /// Its log: the latest lines of all units, or the log of one.
     #[must_use]
-    pub fn log(id: JobId, unit: Option<u64>, cursor: Option<&str>) -> String {
-        let mut pairs = Vec::new();
-        if let Some(unit) = unit {
-            pairs.push(("unit", unit.to_string()));
-        }
-        if let Some(cursor) = cursor {
-            pairs.push(("cursor", cursor.to_owned()));
-        }
+    pub fn log(id: JobId, query: &LogQuery) -> String {
+        with_query(&format!("/api/jobs/{id}/log"), &query.to_pairs())
+    }
+
+    /// The same as a file, from the beginning to the end.
+    #[must_use]
+    pub fn log_file(id: JobId, query: &LogQuery) -> String {
+        let mut pairs = LogQuery { cursor: None, ..query.clone() }.to_pairs();
+        pairs.push(("download", "true".to_owned()));
         with_query(&format!("/api/jobs/{id}/log"), &pairs)
     }
 

@@ -24,6 +24,7 @@ export interface Line {
 export interface Receipt {
   name: string;
   state: string;
+  kept_in?: string | null;
   items: { category: string; planned: number; planned_bytes: number; removed: number; removed_bytes: number }[];
 }
 
@@ -55,6 +56,11 @@ export class Api {
     const text = await answer.text();
     expect(answer.ok, `${method} ${path}: ${answer.status} ${text}`).toBe(true);
     return JSON.parse(text) as T;
+  }
+
+  /** New files below the root; the answer is an input for a job. */
+  files(count: number): Promise<string> {
+    return this.server.files(count);
   }
 
   submit(name: string, spec: object): Promise<Job> {

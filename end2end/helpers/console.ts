@@ -166,6 +166,20 @@ export async function holdBack(page: Page, path: string): Promise<() => void> {
   return release;
 }
 
+/**
+ * Lets the test move the page's clock on; call it before the page is opened. Only `Date.now` is moved: timers run as they
+ * are. (Playwright's own clock hands out timer ids beyond 32 bits, which WebAssembly cannot give back to clear them.)
+ */
+export async function movableClock(page: Page): Promise<(ms: number) => Promise<void>> {
+  await page.addInitScript(() => {
+    const real = Date.now.bind(Date);
+    let ahead = 0;
+    Date.now = () => real() + ahead;
+    Object.defineProperty(window, 'moveClock', { value: (ms: number) => (ahead += ms) });
+  });
+  return (ms) => page.evaluate((ms) => void (window as unknown as { moveClock(ms: number): void }).moveClock(ms), ms);
+}
+
 type StorageState = Awaited<ReturnType<import('@playwright/test').BrowserContext['storageState']>>;
 
 interface Each {

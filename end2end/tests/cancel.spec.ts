@@ -1,5 +1,5 @@
 /** Stopping a job, with proof, from the browser. */
-import { changes, expect, holdBack, test } from '../helpers/console';
+import { changes, expect, holdBack, movableClock, test } from '../helpers/console';
 
 test.use({ instance: 'cancel' });
 
@@ -196,4 +196,90 @@ test('completed jobs offer no cancel', async ({ api, console }) => {
   await expect(console.badge()).toHaveText('Completed');
   await expect(console.action(/cancel/i)).toHaveCount(0);
   await expect(console.action('Delete Job')).toBeEnabled();
+});
+
+test('a job stopped in the middle counts what finished, and shows what was cancelled apart from it', async ({ api, console, page }) => {
+  const gate = 'case "$BELAY_NAME" in file-1.txt|file-2.txt) exit 0;; esac; exec sleep 600';
+  const job = await api.submit('Half done', { command: ['sh', '-c', gate], inputs: [await api.files(6)] });
+  await api.when(job.job_id, ({ progress }) => progress.succeeded === 2 && progress.running > 0);
+  await api.cancel(job.job_id);
+  await api.reaches(job.job_id, 'cancelled');
+  await console.detail(job.job_id);
+  const bar = page.getByRole('progressbar', { name: 'Progress' });
+  await expect(bar).toContainText('2 / 6 files, 4 cancelled');
+  await expect(bar).toContainText('33 %');
+  await expect(bar).toHaveAttribute('aria-valuenow', '2');
+  await expect(bar.locator('rect.cancelled')).toHaveAttribute('width', '66.67%');
+  await console.list();
+  await expect(console.row(job.job_id).getByRole('progressbar')).toContainText('2 / 6, 4 cancelled');
+});
+
+test('after 30 s without proof the page says who has not answered; Resend asks again, Force ends it', async ({ api, console, page }) => {
+  const job = await api.held('No answer', { stubborn: true, grace: 600 });
+  const path = `/api/jobs/${job.job_id}/cancel`;
+  const sent = changes(page, path);
+  const moveClock = await movableClock(page);
+  await console.detail(job.job_id);
+  await console.action('Cancel Job').click();
+  await console.cancelDialog().getByRole('button', { name: 'Confirm Cancellation' }).click();
+  const dialog = console.dialog(/0 of 1 stopped…/);
+  await expect(dialog).toBeVisible();
+  await expect(page.getByRole('button', { name: 'Force' })).toHaveCount(0);
+
+  await moveClock(31_000);
+  const late = console.dialog('1 of 1 has not answered');
+  await expect(late).toBeVisible();
+  await expect(late).toContainText('Nothing is called stopped because a timer ran out');
+  await expect(late.getByRole('list', { name: 'Runs that are being stopped' })).toContainText('file-1.txt');
+  await late.getByRole('button', { name: 'Resend' }).click();
+  await expect.poll(() => sent.length).toBe(2);
+  await expect(late.getByRole('button', { name: 'Force' })).toBeEnabled({ timeout: 15_000 });
+  expect(job.alive().length, 'asking again kills nothing before the grace is over').toBeGreaterThan(0);
+  expect((await api.job(job.job_id)).phase).toBe('cancelling');
+
+  await late.getByRole('button', { name: 'Force' }).click();
+  await expect(console.badge()).toHaveText('Cancelled', { timeout: 20_000 });
+  await expect(console.toast('Job cancelled successfully')).toBeVisible();
+  expect(job.alive()).toEqual([]);
+  await expect(page.locator('.proof')).toContainText('SIGKILL');
+});
+
+test('while a cancellation is pending the visitor may stay or leave, and hears of the proof either way', async ({ api, console, page }) => {
+  const job = await api.held('Takes its time', { stubborn: true, grace: 7 });
+  await console.detail(job.job_id);
+  await console.action('Cancel Job').click();
+  await console.cancelDialog().getByRole('button', { name: 'Confirm Cancellation' }).click();
+  const pending = console.dialog(/0 of 1 stopped…/);
+  await expect(pending).toContainText('You may leave: the stop goes on without this page.');
+  await expect(pending.getByRole('button', { name: 'Close and Keep Watching' })).toBeFocused();
+  await pending.getByRole('link', { name: 'Leave' }).click();
+  await expect(page).toHaveURL(/\/jobs$/);
+  await expect(page.locator('dialog')).toHaveCount(0);
+  await expect(console.toast(/0 of 1 stopped…/)).toBeVisible();
+  await expect(console.row(job.job_id).locator('.badge')).toHaveText('Cancelling');
+  await expect(console.toast('Job cancelled successfully')).toBeVisible({ timeout: 20_000 });
+  await expect(console.row(job.job_id).locator('.badge')).toHaveText('Cancelled');
+});
+
+test('who may not cancel is told whom to ask', async ({ api, console, page }) => {
+  const job = await api.held('Forbidden');
+  const refusal = { title: 'Forbidden', status: 403, detail: 'This needs the role operator.', error: 'FORBIDDEN', request_id: 'x' };
+  await page.route(`**/api/jobs/${job.job_id}/cancel`, (route) =>
+    route.fulfill({ status: 403, contentType: 'application/problem+json', body: JSON.stringify(refusal) }),
+  );
+  // From now on the job says what this visitor may do with it.
+  await page.route(`**/api/jobs/${job.job_id}`, async (route) => {
+    const answer = await route.fetch({ headers: { ...route.request().headers(), 'if-none-match': '' } });
+    const body = await answer.json();
+    const no = { ok: false, why_not: refusal.detail };
+    body.allowed = { cancel: no, force_cancel: no, delete: no, force_delete: no, rerun: no };
+    await route.fulfill({ status: 200, contentType: 'application/json', body: JSON.stringify(body) });
+  });
+  await console.detail(job.job_id);
+  await console.action('Cancel Job').click();
+  await console.cancelDialog().getByRole('button', { name: 'Confirm Cancellation' }).click();
+  await expect(page.getByRole('alert').filter({ hasText: /ask an administrator/i })).toBeVisible();
+  await expect(page.locator('dialog')).toHaveCount(0);
+  await expect(console.action(/cancel|delete/i)).toHaveCount(0);
+  await api.cancel(job.job_id);
 });

@@ -2,7 +2,7 @@
 import type { Locator } from '@playwright/test';
 
 import type { Line } from '../helpers/api';
-import { changes, expect, holdBack, test } from '../helpers/console';
+import { changes, expect, holdBack, movableClock, test } from '../helpers/console';
 
 test.use({ instance: 'delete' });
 
@@ -168,5 +168,47 @@ test('a job is deleted from the list', async ({ api, console, page }) => {
   await console.deleteDialog().getByRole('button', { name: 'Delete Permanently' }).click();
   await expect(console.toast('Job deleted successfully')).toBeVisible();
   await expect(console.row(job.job_id)).toHaveCount(0);
+  await expect(page).toHaveURL(/\/jobs$/);
+});
+
+test('a deletion that takes long is said to, and its end is told', async ({ api, console, page }) => {
+  test.setTimeout(120_000);
+  // Deaf to SIGTERM, with a long grace: the proof, and with it the deletion, takes longer than the request waits.
+  const job = await api.held('Slow to go', { stubborn: true, grace: 20 });
+  const moveClock = await movableClock(page);
+  await console.detail(job.job_id);
+  await console.action('Cancel & Delete Job').click();
+  await console.deleteDialog().getByRole('button', { name: 'Delete Permanently' }).click();
+  await console.forceDialog().getByRole('button', { name: 'Force Delete' }).click();
+  await expect(console.forceDialog().getByRole('button', { name: 'Deleting...' })).toBeDisabled();
+  await expect(page.locator('dialog')).toHaveCount(0, { timeout: 20_000 });
+  const slow = console.toast('Deletion is taking longer than expected. Check back in a few minutes.');
+  await expect(slow).toHaveCount(0);
+  await moveClock(61_000);
+  await expect(slow).toBeVisible({ timeout: 20_000 });
+  await expect(console.toast('Job deleted successfully')).toBeVisible({ timeout: 60_000 });
+  await expect(page).toHaveURL(/\/jobs$/);
+  expect(job.alive()).toEqual([]);
+});
+
+test('a job that is being removed is covered, and nothing of it can be used', async ({ api, console, page }) => {
+  const job = await api.completed('Going');
+  const path = (url: URL) => url.pathname === `/api/jobs/${job.job_id}`;
+  await console.detail(job.job_id);
+  await page.route(path, async (route) => {
+    const answer = await route.fetch({ headers: { ...route.request().headers(), 'if-none-match': '' } });
+    const no = { ok: false, why_not: 'The job is being deleted.' };
+    const body = { ...(await answer.json()), phase: 'deleting', allowed: { cancel: no, force_cancel: no, delete: no, force_delete: no, rerun: no } };
+    await route.fulfill({ status: 200, contentType: 'application/json', body: JSON.stringify(body) });
+  });
+  const veil = page.locator('.veil').getByRole('status');
+  await expect(veil).toContainText('Deleting...', { timeout: 20_000 });
+  await expect(console.action('Deleting...')).toBeDisabled();
+  await expect(console.action('Run Again')).toHaveCount(0);
+  await expect(page.locator('.veiled > [inert]').getByText('file-1.txt').first()).toBeVisible();
+  const covered = await page.locator('.veil').boundingBox();
+  const units = await page.locator('.units').boundingBox();
+  expect(covered && units && covered.y < units.y && covered.y + covered.height > units.y + units.height).toBe(true);
+  await veil.getByRole('link', { name: 'Back to Jobs' }).click();
   await expect(page).toHaveURL(/\/jobs$/);
 });

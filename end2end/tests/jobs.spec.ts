@@ -1,4 +1,6 @@
 /** The list and the detail page of jobs. */
+import { readFileSync } from 'node:fs';
+
 import { expect, item, test } from '../helpers/console';
 
 test.use({ instance: 'jobs' });
@@ -137,4 +139,57 @@ test('the pages load nothing from anywhere else and break no policy', async ({ a
   }
   expect(foreign).toEqual([]);
   // That no policy was broken is checked after every test: Console.faults.
+});
+
+test('many inputs are folded, and open by a word', async ({ api, console, page, server }) => {
+  const folder = await server.files(12);
+  const inputs = Array.from({ length: 12 }, (_, index) => `${folder}/file-${String(index + 1).padStart(2, '0')}.txt`);
+  const job = await api.submit('Twelve inputs', { preset: 'sha256', inputs });
+  await api.reaches(job.job_id, 'completed');
+  await console.detail(job.job_id);
+  const facts = page.getByRole('region', { name: 'Job', exact: true });
+  await expect(facts.getByText(`${folder}/file-03.txt`)).toBeVisible();
+  await expect(facts.getByText(`${folder}/file-04.txt`)).toBeHidden();
+  await facts.getByText('and 9 more').click();
+  await expect(facts.getByText(`${folder}/file-12.txt`)).toBeVisible();
+});
+
+test('the log is filtered by stream in the address, and downloaded as a file', async ({ api, console, page }) => {
+  const command = ['sh', '-c', 'echo "said $BELAY_NAME"; echo "complained $BELAY_NAME" >&2'];
+  const job = await api.submit('Two streams', { command, inputs: [await api.files(2)] });
+  await api.reaches(job.job_id, 'completed');
+  await console.detail(job.job_id);
+  const log = page.getByRole('log');
+  await expect(log.getByRole('listitem')).toHaveCount(4);
+  const streams = page.getByRole('navigation', { name: 'Stream' });
+  await streams.getByRole('link', { name: 'stderr' }).click();
+  await expect(page).toHaveURL(/[?&]stream=stderr/);
+  await expect(log.getByRole('listitem')).toHaveCount(2);
+  await expect(log).not.toContainText('said');
+  await console.reload();
+  await expect(streams.getByRole('link', { name: 'stderr' })).toHaveAttribute('aria-current', 'true');
+  await expect(log.getByRole('listitem')).toHaveCount(2);
+  // With the log of one unit the stream stays.
+  await page.getByRole('link', { name: 'file-2.txt' }).click();
+  await expect(log.getByRole('listitem')).toHaveCount(1);
+  await expect(log).toContainText('complained file-2.txt');
+
+  const [one] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download the log' }).click()]);
+  expect(one.suggestedFilename()).toMatch(/-unit-1-stderr\.log$/);
+  await console.detail(job.job_id);
+  const [whole] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download the log' }).click()]);
+  const text = readFileSync(await whole.path(), 'utf8');
+  expect(text.match(/^# unit \d: file-\d\.txt$/gm)).toHaveLength(2);
+  expect(text).toMatch(/^\d{4}-\d\d-\d\dT\S+Z stdout said file-1\.txt$/m);
+  expect(text).toMatch(/Z stderr complained file-2\.txt$/m);
+});
+
+test('the way past the navigation is seen only when it has the focus', async ({ console, page }) => {
+  await console.list();
+  const skip = page.getByRole('link', { name: 'Skip to content' });
+  const clip = () => skip.evaluate((node) => getComputedStyle(node).clipPath);
+  expect(await clip()).not.toBe('none');
+  await page.keyboard.press('Tab');
+  await expect(skip).toBeFocused();
+  expect(await clip()).toBe('none');
 });

@@ -1,5 +1,5 @@
 /** Starting a job, following it in its panel, and what it leaves. */
-import { expect, test } from '../helpers/console';
+import { expect, holdBack, test } from '../helpers/console';
 
 test.use({ instance: 'new_job' });
 
@@ -186,4 +186,56 @@ test('a job is run again as a new one', async ({ api, console, page }) => {
   await expect(page).toHaveURL(/\/jobs\/[0-9a-f-]{36}/);
   const again = await api.reaches(idOf(page.url()), 'completed');
   expect(again.progress.total).toBe(2);
+});
+
+test('only what did not succeed is run again by its own button', async ({ api, console, page }) => {
+  const command = ['sh', '-c', 'case "$BELAY_NAME" in file-2.txt|file-4.txt) exit 3;; esac'];
+  const job = await api.submit('Two of four fail', { command, inputs: [await api.files(4)] });
+  await api.reaches(job.job_id, 'partial');
+  await console.detail(job.job_id);
+  await expect(console.action('Run Again')).toBeEnabled();
+  await console.action('Run 2 Unfinished').click();
+  await expect(page).not.toHaveURL(new RegExp(job.job_id));
+  const rerun = await api.reaches(idOf(page.url()), 'failed');
+  expect(rerun.progress).toMatchObject({ total: 2, failed: 2 });
+  // Nothing of it succeeded: the whole and the rest are the same, so there is one button.
+  await page.getByRole('dialog').getByRole('button', { name: 'Close' }).click();
+  await expect(console.action('Run Again')).toBeEnabled();
+  await expect(console.action(/Unfinished/)).toHaveCount(0);
+});
+
+test('the progress panel lists the units that finished last, the latest first', async ({ api, console, page }) => {
+  const script = 'case "$BELAY_NAME" in file-130.txt) sleep 600;; esac';
+  const job = await api.submit('Many files', { command: ['sh', '-c', script], inputs: [await api.files(130)], parallel: 2 });
+  await api.when(job.job_id, ({ progress }) => progress.succeeded === 129);
+  await console.goto(`/jobs/${job.job_id}?panel=1`);
+  const list = page.getByRole('dialog').getByRole('list', { name: 'Finished last' });
+  await expect(list.getByRole('listitem').first()).toContainText(/file-12[89]\.txt/);
+  await expect(list.getByText('file-001.txt')).toHaveCount(0);
+  await api.cancel(job.job_id);
+});
+
+test('leaving while an upload runs asks first', async ({ console, page }) => {
+  await console.goto('/jobs/new');
+  await page.getByRole('textbox', { name: 'Name', exact: true }).fill('On its way');
+  await page.getByLabel('Preset', { exact: true }).selectOption('sha256');
+  await page.locator('input[type="file"]').setInputFiles([{ name: 'a.txt', mimeType: 'text/plain', buffer: Buffer.from('a') }]);
+  const release = await holdBack(page, '/api/jobs');
+  const asked: string[] = [];
+  page.on('dialog', (dialog) => {
+    asked.push(dialog.type());
+    void dialog.dismiss();
+  });
+  // Nothing is sent yet: nobody is asked.
+  await page.evaluate(() => window.dispatchEvent(new Event('beforeunload', { cancelable: true })));
+  await page.getByRole('button', { name: 'Start Job' }).click();
+  await expect(page.getByRole('dialog')).toBeVisible();
+  await page.close({ runBeforeUnload: true });
+  await expect.poll(() => asked).toEqual(['beforeunload']);
+  expect(page.isClosed()).toBe(false);
+  release();
+  await expect(page).toHaveURL(/\/jobs\/[0-9a-f-]{36}/);
+  // It is over: the page can be left without a question.
+  await page.goto('/jobs');
+  expect(asked).toHaveLength(1);
 });

@@ -65,6 +65,34 @@ async function deletesByForce(api: Api, console: Console, page: Page): Promise<v
   expect(job.alive()).toEqual([]);
 }
 
+async function keepsFiles(api: Api, console: Console, page: Page): Promise<void> {
+  const script = 'case "$BELAY_NAME" in file-1.txt) cp "$BELAY_FILE" "$BELAY_OUT/";; *) exec sleep 600;; esac';
+  const job = await api.submit('Plain force, files kept', { command: ['sh', '-c', script], inputs: [await api.files(2)] });
+  await api.when(job.job_id, ({ progress }) => progress.succeeded === 1 && progress.running === 1);
+  await console.detail(job.job_id);
+  await console.action('Cancel & Delete Job').click();
+  const keep = page.getByRole('checkbox', { name: /^Keep the result files/ });
+  await keep.check();
+  await page.getByRole('button', { name: 'Delete Permanently' }).click();
+  await expect(page.getByText('Job is still running. Cancel it first or use force delete?')).toBeVisible();
+  await expect(keep).toBeChecked();
+  await page.getByRole('button', { name: 'Force Delete' }).click();
+  await expect(page.getByText('Job deleted successfully')).toBeVisible();
+  expect((await api.receipt(job.job_id)).kept_in, 'the receipt names the folder').toBeTruthy();
+}
+
+async function runsTheRest(api: Api, console: Console, page: Page): Promise<void> {
+  const command = ['sh', '-c', 'case "$BELAY_NAME" in file-2.txt) exit 3;; esac'];
+  const job = await api.submit('One of three fails', { command, inputs: [await api.files(3)] });
+  await api.reaches(job.job_id, 'partial');
+  await console.detail(job.job_id);
+  await console.action('Run 1 Unfinished').click();
+  await expect(page.getByText('Job submitted')).toBeVisible();
+  const id = /[0-9a-f-]{36}/.exec(page.url())?.[0] ?? '';
+  expect(id).not.toBe(job.job_id);
+  expect((await api.reaches(id, 'failed')).progress.total).toBe(1);
+}
+
 async function backsOut(api: Api, console: Console, page: Page): Promise<void> {
   const job = await api.held('Second thoughts');
   await console.detail(job.job_id);
@@ -102,6 +130,8 @@ test.describe('without any script', () => {
   test('a finished job is deleted', ({ api, console, page }) => deletes(api, console, page));
   test('an active job is deleted by force', ({ api, console, page }) => deletesByForce(api, console, page));
   test('the question can be left', ({ api, console, page }) => backsOut(api, console, page));
+  test('files that are to be kept stay so through the question about force', ({ api, console, page }) => keepsFiles(api, console, page));
+  test('what did not succeed is run again', ({ api, console, page }) => runsTheRest(api, console, page));
   test('a job is started', async ({ api, page, server }) => {
     server.file('plain/one.txt');
     await startsAJob(api, page, 'plain');

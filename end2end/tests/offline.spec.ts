@@ -1,5 +1,5 @@
 /** The server goes away and comes back; pages are loaded again in the middle of things. */
-import { expect, test } from '../helpers/console';
+import { expect, movableClock, test } from '../helpers/console';
 
 test.use({ instance: 'offline' });
 
@@ -68,4 +68,54 @@ test('updates are paused by one switch, and go on by it', async ({ api, console,
   await resume.click();
   await expect(console.row(job.job_id)).toBeVisible();
   expect(polls).toBeGreaterThan(0);
+});
+
+test('a hidden tab does not poll, and one that is seen again asks at once', async ({ api, console, page }) => {
+  await api.held('Watched from behind');
+  await page.addInitScript(() => {
+    let hidden = false;
+    Object.defineProperty(document, 'hidden', { get: () => hidden });
+    Object.defineProperty(window, 'hide', {
+      value: (now: boolean) => {
+        hidden = now;
+        document.dispatchEvent(new Event('visibilitychange'));
+      },
+    });
+  });
+  const moveClock = await movableClock(page);
+  await console.list();
+  let polls = 0;
+  page.on('request', (request) => (polls += new URL(request.url()).pathname === '/api/jobs' ? 1 : 0));
+  await expect.poll(() => polls, { message: 'it polls while it is seen' }).toBeGreaterThan(1);
+  const hide = (now: boolean) => page.evaluate((now) => (window as unknown as { hide(now: boolean): void }).hide(now), now);
+  await hide(true);
+  // What was asked before may still be under way.
+  await page.waitForLoadState('networkidle');
+  polls = 0;
+  // Long overdue, and looked at every second: still nothing is asked.
+  await moveClock(120_000);
+  await page.evaluate(() => new Promise((done) => setTimeout(done, 3_500)));
+  expect(polls).toBe(0);
+  await hide(false);
+  await expect.poll(() => polls).toBeGreaterThan(0);
+});
+
+test('the detail page too says that the server is away, and goes on saying so', async ({ api, console, page, server }) => {
+  const job = await api.held('Server gone below a detail page');
+  await console.detail(job.job_id);
+  await server.down();
+  const banner = page.locator('.banner').filter({ hasText: /Last updated/ });
+  await expect(banner).toBeVisible({ timeout: 40_000 });
+  // Seen at every turn of the page for a while: it must not come and go.
+  const gone = await page.evaluate(async () => {
+    let missing = 0;
+    for (let look = 0; look < 40; look += 1) {
+      await new Promise((done) => setTimeout(done, 100));
+      if (!/Last updated/.test(document.querySelector('.banner')?.textContent ?? '')) missing += 1;
+    }
+    return missing;
+  });
+  expect(gone).toBe(0);
+  await server.up();
+  await expect(banner).toHaveCount(0, { timeout: 60_000 });
 });

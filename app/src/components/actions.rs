@@ -16,6 +16,7 @@ use crate::{
     },
     model::{Job, Phase, PhaseClass},
     paths::console,
+    text,
 };
 
 /// What the buttons depend on; they are drawn anew only when it changes.
@@ -25,6 +26,8 @@ struct State {
     may_cancel: bool,
     may_delete: bool,
     may_rerun: bool,
+    /// Units that did not succeed, when some did: a rerun of them is worth a button of its own.
+    rest: u64,
     doing: Option<Doing>,
     /// Something is done with another job.
     blocked: bool,
@@ -39,6 +42,7 @@ pub(crate) fn buttons(actions: Actions, job: RwSignal<Job>) -> AnyView {
             may_cancel: job.allowed.cancel.ok,
             may_delete: job.allowed.delete.ok || job.allowed.force_delete.ok,
             may_rerun: job.allowed.rerun.ok,
+            rest: if job.progress.succeeded > 0 { job.progress.unfinished() } else { 0 },
             doing: doing.filter(|(id, _)| *id == job.job_id).map(|(_, doing)| doing),
             blocked: doing.is_some(),
         })
@@ -47,7 +51,7 @@ pub(crate) fn buttons(actions: Actions, job: RwSignal<Job>) -> AnyView {
 }
 
 fn drawn(actions: Actions, state: &State) -> AnyView {
-    view! { {rerun_button(actions, state)}{cancel_button(actions, state)}{delete_button(actions, state)} }.into_any()
+    view! { {rerun_buttons(actions, state)}{cancel_button(actions, state)}{delete_button(actions, state)} }.into_any()
 }
 
 /// A form that leads to `page`, or once hydrated to `act`.
@@ -64,18 +68,30 @@ fn busy_button(class: &'static str, words: &'static str) -> AnyView {
         .into_any()
 }
 
-fn rerun_button(actions: Actions, state: &State) -> Option<AnyView> {
+fn rerun_buttons(actions: Actions, state: &State) -> Option<AnyView> {
     if !state.may_rerun {
         return None;
     }
     if state.doing == Some(Doing::RunningAgain) {
         return Some(busy_button("btn", "Run Again"));
     }
-    let button = view! { <button class="btn" type="submit" disabled=state.blocked>{icon("rerun")}"Run Again"</button> }
-        .into_any();
+    let all = rerun_button(actions, state, "all", "Run Again".to_owned());
+    let rest = (state.rest > 0).then(|| {
+        let words = format!("Run {} Unfinished", text::count(state.rest));
+        rerun_button(actions, state, "unfinished", words)
+    });
+    Some(view! { {all}{rest} }.into_any())
+}
+
+fn rerun_button(actions: Actions, state: &State, units: &'static str, words: String) -> AnyView {
+    let button = view! {
+        <input type="hidden" name="units" value=units />
+        <button class="btn" type="submit" disabled=state.blocked>{icon("rerun")}{words}</button>
+    }
+    .into_any();
     let subject = state.subject.clone();
-    let act = move || actions.run_again(subject.clone(), false);
-    Some(form(console::rerun(state.subject.id), true, act, button))
+    let act = move || actions.run_again(subject.clone(), units == "unfinished");
+    form(console::rerun(state.subject.id), true, act, button)
 }
 
 fn cancel_button(actions: Actions, state: &State) -> Option<AnyView> {
@@ -157,6 +173,10 @@ mod tests {
     };
 
     fn html(phase: Phase) -> String {
+        html_with(phase, 0)
+    }
+
+    fn html_with(phase: Phase, rest: u64) -> String {
         let state = PageState {
             viewer: None,
             host: String::new(),
@@ -174,6 +194,7 @@ mod tests {
                 may_cancel: phase.why_no_cancel().is_none(),
                 may_delete: true,
                 may_rerun: phase.can_rerun(),
+                rest,
                 doing: None,
                 blocked: false,
             };
@@ -194,6 +215,15 @@ mod tests {
             assert_eq!(html.contains("Deleting..."), phase == Phase::Deleting, "{phase}");
             assert_eq!(html.contains("Run Again"), phase.is_terminal(), "{phase}");
         }
+    }
+
+    #[test]
+    fn what_did_not_succeed_has_a_rerun_of_its_own() {
+        let html = html_with(Phase::Partial, 1_234);
+        assert!(html.contains("Run Again") && html.contains("Run 1,234 Unfinished"), "{html}");
+        assert!(html.contains("value=\"all\"") && html.contains("value=\"unfinished\""), "{html}");
+        assert!(!html_with(Phase::Partial, 0).contains("Unfinished"));
+        assert!(!html_with(Phase::InProgress, 5).contains("Unfinished"));
     }
 
     #[test]

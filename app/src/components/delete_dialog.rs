@@ -219,13 +219,16 @@ pub(crate) fn force_dialog(actions: Actions, subject: Subject) -> AnyView {
     )
 }
 
-/// The same question as a part of the page: a plain form. After a 409 it asks for force.
+/// The same question as a part of the page: a plain form. After a 409 it asks for force. `keep_files`: the box was
+/// ticked before.
 pub(crate) fn delete_form(
     session: Session,
     force: bool,
+    keep_files: bool,
     subject: &Subject,
     plan: Option<Result<Plan, Problem>>,
 ) -> AnyView {
+    let keep_files = keep_files || session.form().is_some_and(|form| form.value("keep_files") == "true");
     let problem = session.form().map(|form| form.problem);
     let force = force || problem.as_ref().is_some_and(|problem| problem.is(ErrorCode::JobActive));
     let (title, words) = if force { (STILL_RUNNING, "Force Delete") } else { ("Delete Job?", "Delete Permanently") };
@@ -247,7 +250,7 @@ pub(crate) fn delete_form(
                     <p>"This will permanently delete:"</p>
                     {plan.map(planned)}
                     <label class="choice">
-                        <input class="check" type="checkbox" name="keep_files" value="true" />
+                        <input class="check" type="checkbox" name="keep_files" value="true" checked=keep_files />
                         <span>"Keep the result files in a folder that the receipt names"</span>
                     </label>
                     <p>"This action cannot be undone."</p>

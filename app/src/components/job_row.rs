@@ -71,7 +71,7 @@ fn remark(job: &Job) -> Option<AnyView> {
     if let (Phase::Cancelling, Some(asked)) = (job.phase, &job.cancellation) {
         let runs = asked.stop.stopped + asked.stop.waiting + asked.stop.unconfirmed;
         let words = format!("{} of {runs} stopped…", asked.stop.stopped);
-        return Some(view! { " · "<b data-tone="cancelling">{words}</b> }.into_any());
+        return Some(view! { " · "<em data-tone="cancelling">{words}</em> }.into_any());
     }
     let words = match &job.cancellation {
         Some(asked) if asked.stop.unconfirmed > 0 => {
@@ -94,10 +94,11 @@ fn items(actions: Actions, id: JobId, phase: Phase, job: Memo<Job>) -> AnyView {
             actions.ask(ask, job.with_untracked(Subject::of));
         }
     };
+    let busy = move || actions.busy().then_some("true");
     let act = match phase.class() {
         PhaseClass::Pending | PhaseClass::Active => Some(
             view! {
-                <a class="menu-item danger" href=console::cancel(id) on:click=ask(Ask::Cancel)>
+                <a class="menu-item danger" href=console::cancel(id) aria-disabled=busy on:click=ask(Ask::Cancel)>
                     {icon("warning")}
                     "Cancel Job"
                 </a>
@@ -106,7 +107,7 @@ fn items(actions: Actions, id: JobId, phase: Phase, job: Memo<Job>) -> AnyView {
         ),
         PhaseClass::Terminal => Some(
             view! {
-                <a class="menu-item danger" href=console::delete(id) on:click=ask(Ask::Delete)>
+                <a class="menu-item danger" href=console::delete(id) aria-disabled=busy on:click=ask(Ask::Delete)>
                     {icon("trash")}
                     "Delete Job"
                 </a>

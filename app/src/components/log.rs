@@ -5,7 +5,8 @@ use leptos::{html, prelude::*};
 use super::{icon::icon, units::DetailQuery};
 use crate::{
     hooks::session::Session,
-    model::{JobId, LogLine, LogPage, LogStream},
+    model::{JobId, LogLine, LogPage, LogQuery, LogStream},
+    paths::api,
     text,
 };
 
@@ -53,16 +54,9 @@ impl LogView {
     }
 }
 
-const fn stream(stream: LogStream) -> (&'static str, Option<&'static str>) {
-    match stream {
-        LogStream::Stdout => ("stdout", None),
-        LogStream::Stderr => ("stderr", Some("stderr")),
-        LogStream::Belay => ("belay", Some("belay")),
-    }
-}
-
 fn line(id: JobId, query: &DetailQuery, line: &LogLine) -> AnyView {
-    let (source, mark) = stream(line.stream);
+    let source = line.stream.as_str();
+    let mark = (line.stream != LogStream::Stdout).then_some(source);
     let url = format!("{}#log", query.with_log_of(Some(line.unit)).url(id));
     view! {
         <li data-stream=mark>
@@ -77,10 +71,36 @@ fn line(id: JobId, query: &DetailQuery, line: &LogLine) -> AnyView {
 
 fn lines(id: JobId, query: &DetailQuery, view: &LogView) -> AnyView {
     if view.is_empty() {
-        return view! { <p class="muted log-empty">"Nothing written yet."</p> }.into_any();
+        let words = match query.log.stream {
+            Some(stream) => format!("Nothing on {} so far.", stream.as_str()),
+            None => "Nothing written so far.".to_owned(),
+        };
+        return view! { <p class="muted log-empty">{words}</p> }.into_any();
     }
     let lines = view.lines().map(|each| line(id, query, each)).collect::<Vec<_>>();
     view! { <ol>{lines}</ol> }.into_any()
+}
+
+/// Everything, or one stream of it: links, so that the choice is in the address.
+fn streams(id: JobId, query: &DetailQuery) -> AnyView {
+    let choice = |stream: Option<LogStream>| {
+        let url = query.with_log(LogQuery { stream, ..query.log.clone() }).url(id);
+        let current = (query.log.stream == stream).then_some("true");
+        let word = stream.map_or("All", LogStream::as_str);
+        view! { <a href=format!("{url}#log") data-noscroll="" aria-current=current>{word}</a> }.into_any()
+    };
+    let choices = [None, Some(LogStream::Stdout), Some(LogStream::Stderr)].map(choice).into_iter().collect::<Vec<_>>();
+    view! { <nav class="seg push" aria-label="Stream">{choices}</nav> }.into_any()
+}
+
+fn download(id: JobId, query: &LogQuery) -> AnyView {
+    let url = api::log_file(id, query);
+    view! {
+        <a class="btn btn-quiet btn-icon btn-sm" href=url download="" aria-label="Download the log" title="Download the log">
+            {icon("download")}
+        </a>
+    }
+    .into_any()
 }
 
 /// The panel.
@@ -94,7 +114,7 @@ pub(crate) fn log(session: Session, id: JobId, query: Memo<DetailQuery>, view: R
         }
     });
     let of = move || {
-        query.with(|query| query.log_of).map(|unit| {
+        query.with(|query| query.log.unit).map(|unit| {
             let all = format!("{}#log", query.with(|query| query.with_log_of(None)).url(id));
             view! {
                 <span class="count">{format!("unit {unit}")}</span>
@@ -105,7 +125,7 @@ pub(crate) fn log(session: Session, id: JobId, query: Memo<DetailQuery>, view: R
     };
     let count = move || {
         view.with(|view| {
-            let earlier = if view.truncated { "last " } else { "" };
+            let earlier = if view.truncated && !view.is_empty() { "last " } else { "" };
             format!("{earlier}{}", text::counted(view.lines().count() as u64, ("line", "lines")))
         })
     };
@@ -115,7 +135,8 @@ pub(crate) fn log(session: Session, id: JobId, query: Memo<DetailQuery>, view: R
                 <h2 id="log">"Log"</h2>
                 <span class="count">{count}</span>
                 {of}
-                <label class="switch-line push" hidden=move || !session.mounted.get()>
+                {move || streams(id, &query.get())}
+                <label class="switch-line" hidden=move || !session.mounted.get()>
                     <input
                         class="switch"
                         type="checkbox"
@@ -125,6 +146,7 @@ pub(crate) fn log(session: Session, id: JobId, query: Memo<DetailQuery>, view: R
                     />
                     "Follow"
                 </label>
+                {move || query.with(|query| download(id, &query.log))}
             </div>
             <div node_ref=node class="scroll log" tabindex="0" role="log" aria-labelledby="log" aria-live="off">
                 {move || view.with(|view| lines(id, &query.get(), view))}

@@ -1,6 +1,7 @@
 //! Parts that pages share. Most are plain functions that return an [`AnyView`](leptos::prelude::AnyView): the
 //! types stay small, and so does the WebAssembly.
 
+pub(crate) mod about;
 pub(crate) mod actions;
 pub(crate) mod artifacts;
 pub(crate) mod cancel_dialog;

@@ -10,25 +10,35 @@ use super::{
     units::{DetailQuery, finished_line},
 };
 use crate::{
-    backend::Tone,
+    backend::{SharedBackend, Tone},
     hooks::{
         follow::{Actions, Ask, Subject},
+        poll::keep_current,
         session::Session,
     },
-    model::{Job, Page, Phase, PhaseClass, Unit},
+    model::{Job, Page, Phase, PhaseClass, Unit, UnitQuery},
 };
 
+/// Finished units that the panel lists.
+const LISTED: u32 = 50;
+
 /// Opens the panel while the address says so.
-pub(crate) fn panel(
-    session: Session,
-    actions: Actions,
-    job: RwSignal<Job>,
-    query: Memo<DetailQuery>,
-    units: RwSignal<Page<Unit>>,
-) -> AnyView {
+pub(crate) fn panel(session: Session, actions: Actions, job: RwSignal<Job>, query: Memo<DetailQuery>) -> AnyView {
     let id = job.with_untracked(|job| job.job_id);
     let wanted = Memo::new(move |_| session.mounted.get() && query.with(|query| query.panel));
     let phase = Memo::new(move |_| job.with(|job| job.phase));
+    let backend = expect_context::<SharedBackend>();
+    let latest = keep_current(
+        session,
+        Page::default(),
+        // Another phase asks at once: the last units of a job that is over are among the latest.
+        Memo::new(move |_| wanted.get().then(|| phase.get())),
+        move |wanted| {
+            let query = UnitQuery { latest: true, limit: Some(LISTED), ..UnitQuery::default() };
+            wanted.map(|_| backend.units(id, query))
+        },
+        move |_: &Page<Unit>| phase.get_untracked().is_moving(),
+    );
     let shut = move || {
         let without = query.with_untracked(|query| DetailQuery { panel: false, ..query.clone() });
         if query.with_untracked(|query| query.panel) {
@@ -59,7 +69,7 @@ pub(crate) fn panel(
         }
     });
     view! {
-        <Show when=move || wanted.get() && phase.get() != Phase::Cancelled>{dialog(actions, job, units, shut)}</Show>
+        <Show when=move || wanted.get() && phase.get() != Phase::Cancelled>{dialog(actions, job, latest.value, shut)}</Show>
     }
     .into_any()
 }
@@ -67,7 +77,7 @@ pub(crate) fn panel(
 fn dialog(
     actions: Actions,
     job: RwSignal<Job>,
-    units: RwSignal<Page<Unit>>,
+    latest: RwSignal<Page<Unit>>,
     shut: impl Fn() + Copy + Send + Sync + 'static,
 ) -> AnyView {
     let subject = job.with_untracked(Subject::of);
@@ -83,7 +93,8 @@ fn dialog(
     let bar =
         move || job.with(|job| progress("Progress".to_owned(), job.progress, job.phase, job.kind.unit_nouns().1, true));
     let lines = move || {
-        units.with(|page| page.items.iter().filter(|unit| unit.status.is_over()).map(finished_line).collect::<Vec<_>>())
+        latest
+            .with(|page| page.items.iter().filter(|unit| unit.status.is_over()).map(finished_line).collect::<Vec<_>>())
     };
     modal("started", Signal::derive(|| false), shut, move |close| {
         view! {
@@ -95,7 +106,7 @@ fn dialog(
                     </header>
                     <p id="started-d" class="sr-only">"Progress of the job that you started."</p>
                     {bar}
-                    <ul class="answers scroll" tabindex="0" role="list" aria-label="Finished files">{lines}</ul>
+                    <ul class="answers scroll" tabindex="0" role="list" aria-label="Finished last">{lines}</ul>
                     <p class="muted">
                         {move || {
                             if over.get() { "It is over." } else { "You may leave: the job goes on, and this panel comes back." }

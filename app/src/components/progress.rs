@@ -45,11 +45,23 @@ pub(crate) fn of_job(progress: &Progress, phase: Phase) -> Vec<(&'static str, u6
     ]
 }
 
-/// Bar with `25 / 100 files` and percent. `nouns` empty: numbers alone.
-pub(crate) fn progress(label: String, progress: Progress, phase: Phase, noun: &'static str, large: bool) -> AnyView {
-    let done = progress.done();
+/// `19 / 36 files`: those that finished, of all. Cancelled ones are not progress, see [`cancelled`].
+pub(crate) fn tally(progress: &Progress, noun: &str) -> String {
     let unit = if noun.is_empty() { String::new() } else { format!(" {noun}") };
-    let spoken = format!("{} of {}{unit}, {} %", text::count(done), text::count(progress.total), progress.percent());
+    format!("{} / {}{unit}", text::count(progress.finished()), text::count(progress.total))
+}
+
+/// `17 cancelled`, when there are any.
+pub(crate) fn cancelled(progress: &Progress) -> Option<String> {
+    (progress.cancelled > 0).then(|| format!("{} cancelled", text::count(progress.cancelled)))
+}
+
+/// Bar with `25 / 100 files` and percent. `noun` empty: numbers alone.
+pub(crate) fn progress(label: String, progress: Progress, phase: Phase, noun: &'static str, large: bool) -> AnyView {
+    let numbers = tally(&progress, noun);
+    let stopped = cancelled(&progress);
+    let spoken = [Some(numbers.replace(" / ", " of ")), stopped.clone(), Some(format!("{} %", progress.percent()))];
+    let spoken = spoken.into_iter().flatten().collect::<Vec<_>>().join(", ");
     view! {
         <div
             class="progress"
@@ -57,11 +69,12 @@ pub(crate) fn progress(label: String, progress: Progress, phase: Phase, noun: &'
             aria-label=label
             aria-valuemin="0"
             aria-valuemax=progress.total.to_string()
-            aria-valuenow=done.to_string()
+            aria-valuenow=progress.finished().to_string()
             aria-valuetext=spoken
         >
             <div class="progress-text">
-                <b>{format!("{} / {}{unit}", text::count(done), text::count(progress.total))}</b>
+                <b>{numbers}</b>
+                {stopped.map(|words| view! { <small>", "{words}</small> })}
                 <span>{format!("{} %", progress.percent())}</span>
             </div>
             {bar(&of_job(&progress, phase), progress.total, large)}
@@ -70,12 +83,13 @@ pub(crate) fn progress(label: String, progress: Progress, phase: Phase, noun: &'
     .into_any()
 }
 
-/// The numbers behind a bar.
-pub(crate) fn legend(progress: &Progress) -> AnyView {
+/// The numbers behind a bar, in its colours.
+pub(crate) fn legend(progress: &Progress, phase: Phase) -> AnyView {
+    let running = if phase == Phase::Cancelling { ("cancelling", "stopping") } else { ("active", "running") };
     let lines = [
         ("completed", progress.succeeded, "succeeded"),
         ("failed", progress.failed, "failed"),
-        ("active", progress.running, "running"),
+        (running.0, progress.running, running.1),
         ("cancelled", progress.cancelled, "cancelled"),
         ("pending", progress.pending(), "pending"),
     ];
@@ -108,5 +122,16 @@ mod tests {
             Owner::new().with(|| progress("Progress".to_owned(), value, Phase::InProgress, "files", true).to_html());
         assert!(html.contains("aria-valuetext=\"689 of 1,640 files, 42 %\""), "{html}");
         assert!(html.contains("689 / 1,640 files"), "{html}");
+        assert!(!html.contains("cancelled"), "{html}");
+    }
+
+    #[test]
+    fn cancelled_units_are_told_apart_from_finished_ones() {
+        let value = Progress { total: 36, succeeded: 17, failed: 2, cancelled: 17, running: 0 };
+        let html =
+            Owner::new().with(|| progress("Progress".to_owned(), value, Phase::Cancelled, "files", true).to_html());
+        assert!(html.contains("aria-valuetext=\"19 of 36 files, 17 cancelled, 52 %\""), "{html}");
+        assert!(html.contains("aria-valuenow=\"19\""), "{html}");
+        assert!(html.contains("class=\"cancelled\""), "{html}");
     }
 }

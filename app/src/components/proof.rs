@@ -2,10 +2,13 @@
 
 use leptos::prelude::*;
 
-use super::icon::icon;
+use super::{
+    icon::icon,
+    units::{DetailQuery, pages},
+};
 use crate::{
     hooks::{dom, session::Session},
-    model::{Cancellation, Job, StopEvidence, StopMethod, StopStepKind, Unit},
+    model::{Cancellation, Job, Page, StopEvidence, StopMethod, StopStepKind, Unit, UnitQuery},
     text,
 };
 
@@ -18,8 +21,16 @@ const KNOTS: [(StopStepKind, &str); 5] = [
     (StopStepKind::Confirmed, "Confirmed"),
 ];
 
-/// Units of which a run was stopped, out of a page of cancelled ones.
-pub(crate) fn stopped(units: &[Unit]) -> Vec<Unit> {
+/// Runs whose evidence is shown at once.
+const SHOWN: u32 = 50;
+
+/// What to ask for: the stopped units of one page of the evidence.
+pub(crate) fn stops_query(cursor: Option<String>) -> UnitQuery {
+    UnitQuery { stopped: true, cursor, limit: Some(SHOWN), ..UnitQuery::default() }
+}
+
+/// Units of which a run was stopped.
+fn stopped(units: &[Unit]) -> Vec<Unit> {
     let ran = |unit: &&Unit| {
         unit.run_id.is_some() && unit.stop.as_ref().is_some_and(|stop| stop.method != StopMethod::NeverStarted)
     };
@@ -136,12 +147,16 @@ fn seal(confirmed: bool) -> AnyView {
 }
 
 /// The evidence as text, for a ticket or a mail.
-fn as_text(job: &Job, cancellation: &Cancellation, runs: &[Unit]) -> String {
+fn as_text(job: &Job, cancellation: &Cancellation, runs: &[Unit], all: bool) -> String {
     let mut lines = vec![
         format!("{} ({})", job.name, job.job_id),
         title(cancellation, runs),
         format!("requested {} by {}", cancellation.requested_at, cancellation.requested_by),
     ];
+    if !all {
+        let stopped = text::count(cancellation.stop.stopped + cancellation.stop.unconfirmed);
+        lines.push(format!("{} of {stopped} stopped runs:", text::count(runs.len() as u64)));
+    }
     for unit in runs {
         let Some(stop) = &unit.stop else { continue };
         let run = unit.run_id.map(|run| run.to_string()).unwrap_or_default();
@@ -151,12 +166,16 @@ fn as_text(job: &Job, cancellation: &Cancellation, runs: &[Unit]) -> String {
     lines.join("\n")
 }
 
-/// The whole panel.
-pub(crate) fn proof(session: Session, job: &Job, runs: &[Unit]) -> Option<AnyView> {
+/// The whole panel, with one page of the runs that were stopped.
+pub(crate) fn proof(session: Session, job: &Job, page: &Page<Unit>, query: &DetailQuery) -> Option<AnyView> {
+    let runs = &stopped(&page.items);
+    let first = query.stops.is_some().then(|| query.with_stops(None).url(job.job_id));
+    let next = page.next_cursor.clone().map(|cursor| query.with_stops(Some(cursor)).url(job.job_id));
+    let all = first.is_none() && next.is_none();
     let cancellation = job.cancellation.as_ref()?;
     cancellation.cancelled_at?;
     let confirmed = cancellation.stop.unconfirmed == 0;
-    let text = as_text(job, cancellation, runs);
+    let text = as_text(job, cancellation, runs, all);
     let copy = move |_| {
         dom::copy(&text);
         session.tell(crate::backend::Tone::Completed, "Evidence copied");
@@ -179,6 +198,7 @@ pub(crate) fn proof(session: Session, job: &Job, runs: &[Unit]) -> Option<AnyVie
                 </div>
                 {sums(job, cancellation)}
                 {ropes}
+                {(!all).then(|| pages("50 runs a page", first, next))}
             </section>
         }
         .into_any(),

@@ -8,6 +8,7 @@ use super::{
     modal::{modal, subject_line},
     notice::notice,
     progress::bar,
+    units::file_name,
 };
 use crate::{
     hooks::{
@@ -47,15 +48,12 @@ fn waiting_line(session: Session, run: &WaitingRun, late: bool) -> AnyView {
     let tone = if run.lost || late { "partial" } else { "cancelling" };
     let drawn = if run.lost || late { icon("unknown") } else { spinning("cancelling") };
     let since = run.since;
-    let detail = run.detail.clone();
+    let detail = run.detail.trim_end_matches('.').to_owned();
     view! {
         <li data-tone=tone>
             {drawn}
-            <span title=run.worker.clone()>{run.name.clone()}</span>
-            <small>
-                {detail}
-                {move || format!(", {}", text::duration(session.now.get().millis_since(since) / 1_000 * 1_000))}
-            </small>
+            <span title=run.name.clone()>{file_name(&run.name)}</span>
+            <small>{detail}{move || format!(", {} s", session.now.get().millis_since(since).max(0) / 1_000)}</small>
         </li>
     }
     .into_any()
@@ -180,13 +178,16 @@ pub(crate) fn stopping_dialog(session: Session, actions: Actions, subject: Subje
                             <h2 id="stopping-t">{title}</h2>
                             {subject_line(&subject)}
                         </header>
-                        <p id="stopping-d">{move || description(late.get())}</p>
+                        <p id="stopping-d">
+                            {move || description(late.get())} " You may leave: the stop goes on without this page."
+                        </p>
                         {move || job.with(|job| job.as_ref().map(|job| answers(session, job, late.get())))}
                         <Show when=move || late.get()>{notice("partial", "warning", FORCE.into_any())}</Show>
                     </div>
                     <div class="dialog-foot">
+                        <a class="btn btn-quiet push" href=console::JOBS on:click=move |_| close.now()>"Leave"</a>
                         <button class="btn" type="button" autofocus on:click=move |_| close.now()>
-                            "Close and Keep Watching"
+                            {move || if late.get() { "Keep Waiting" } else { "Close and Keep Watching" }}
                         </button>
                         <Show
                             when=move || late.get()

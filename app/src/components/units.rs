@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     hooks::{clock, session::Session},
-    model::{Job, JobId, Page, Progress, StopMethod, Unit, UnitQuery, UnitStatus},
+    model::{Job, JobId, LogQuery, LogStream, Page, Progress, StopMethod, Unit, UnitQuery, UnitStatus},
     paths::{console, with_query},
     text,
 };
@@ -17,8 +17,10 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DetailQuery {
     pub(crate) units: UnitQuery,
-    /// The unit whose log is shown; `None`: the latest lines of all.
-    pub(crate) log_of: Option<u64>,
+    /// The unit and the stream whose log is shown.
+    pub(crate) log: LogQuery,
+    /// Where the shown page of the stop evidence begins.
+    pub(crate) stops: Option<String>,
     /// The progress panel of a job just started is open.
     pub(crate) panel: bool,
 }
@@ -31,9 +33,14 @@ impl DetailQuery {
             units: UnitQuery {
                 status: find("status").and_then(|status| status.parse().ok()),
                 cursor: find("cursor").filter(|cursor| !cursor.is_empty()).map(str::to_owned),
-                limit: None,
+                ..UnitQuery::default()
             },
-            log_of: find("unit").and_then(|unit| unit.parse().ok()),
+            log: LogQuery {
+                unit: find("unit").and_then(|unit| unit.parse().ok()),
+                stream: find("stream").and_then(LogStream::parse),
+                cursor: None,
+            },
+            stops: find("stops").filter(|cursor| !cursor.is_empty()).map(str::to_owned),
             panel: find("panel") == Some("1"),
         }
     }
@@ -41,8 +48,9 @@ impl DetailQuery {
     /// The address of the page with this query.
     pub(crate) fn url(&self, id: JobId) -> String {
         let mut pairs = self.units.to_pairs();
-        if let Some(unit) = self.log_of {
-            pairs.push(("unit", unit.to_string()));
+        pairs.extend(self.log.to_pairs());
+        if let Some(cursor) = &self.stops {
+            pairs.push(("stops", cursor.clone()));
         }
         if self.panel {
             pairs.push(("panel", "1".to_owned()));
@@ -51,16 +59,26 @@ impl DetailQuery {
     }
 
     fn with_status(&self, status: Option<UnitStatus>) -> Self {
-        DetailQuery { units: UnitQuery { status, cursor: None, limit: None }, ..self.clone() }
+        DetailQuery { units: UnitQuery { status, ..UnitQuery::default() }, ..self.clone() }
     }
 
     fn with_cursor(&self, cursor: Option<String>) -> Self {
         DetailQuery { units: UnitQuery { cursor, ..self.units.clone() }, ..self.clone() }
     }
 
+    /// With another log.
+    pub(crate) fn with_log(&self, log: LogQuery) -> Self {
+        DetailQuery { log, ..self.clone() }
+    }
+
     /// With the log of one unit, or of all.
-    pub(crate) fn with_log_of(&self, log_of: Option<u64>) -> Self {
-        DetailQuery { log_of, ..self.clone() }
+    pub(crate) fn with_log_of(&self, unit: Option<u64>) -> Self {
+        self.with_log(LogQuery { unit, ..self.log.clone() })
+    }
+
+    /// With another page of the stop evidence.
+    pub(crate) fn with_stops(&self, stops: Option<String>) -> Self {
+        DetailQuery { stops, ..self.clone() }
     }
 }
 
@@ -128,18 +146,30 @@ fn result(unit: &Unit) -> String {
     }
 }
 
-fn row(session: Session, id: JobId, query: &DetailQuery, unit: Unit) -> AnyView {
+/// A name whose folder gives way before the file does.
+pub(crate) fn file_name(name: &str) -> AnyView {
+    match name.rsplit_once('/') {
+        Some((folder, file)) => {
+            view! { <span class="named"><span>{format!("{folder}/")}</span><span>{file.to_owned()}</span></span> }
+                .into_any()
+        }
+        None => name.to_owned().into_any(),
+    }
+}
+
+fn row(session: Session, id: JobId, query: Memo<DetailQuery>, unit: Unit) -> AnyView {
     let words = result(&unit);
     let run = unit.run_id.map_or_else(|| "–".to_owned(), |run| run.short());
     let (started, finished) = (unit.started_at, unit.finished_at);
     let time = move || started.map_or_else(|| "–".to_owned(), |from| clock::lasted(session, from, finished));
-    let log = format!("{}#log", query.with_log_of(Some(unit.index)).url(id));
+    let index = unit.index;
+    let log = move || format!("{}#log", query.with(|query| query.with_log_of(Some(index)).url(id)));
     view! {
         <tr>
             <td class="u-status">{unit_status(unit.status)}</td>
             <td class="u-unit">
                 <div class="clip" title=unit.name.clone()>
-                    <a href=log data-noscroll="" title="Show its log">{unit.name.clone()}</a>
+                    <a href=log data-noscroll="" title="Show its log">{file_name(&unit.name)}</a>
                 </div>
             </td>
             <td class="u-run"><span class="mono">{run}</span></td>
@@ -183,7 +213,7 @@ pub(crate) fn units(
                             key=|unit| (unit.index, unit.status, unit.attempt, unit.finished_at, unit.stop.is_some())
                             let:unit
                         >
-                            {row(session, id, &query.get_untracked(), unit)}
+                            {row(session, id, query, unit)}
                         </For>
                     </tbody>
                 </table>
@@ -200,18 +230,21 @@ fn pager(id: JobId, query: &DetailQuery, next: Option<String>) -> Option<AnyView
         return None;
     }
     let next = next.map(|cursor| query.with_cursor(Some(cursor)).url(id));
-    Some(
-        view! {
+    Some(pages("100 a page", first, next))
+}
+
+/// Where a list goes on that is too long for one page.
+pub(crate) fn pages(words: &'static str, first: Option<String>, next: Option<String>) -> AnyView {
+    view! {
             <div class="panel-foot">
-                <span>"100 a page"</span>
+                <span>{words}</span>
                 <div class="pager">
                     {first.map(|url| view! { <a class="btn btn-sm" href=url data-noscroll="">{icon("chevron-left")}"First"</a> })}
                     {next.map(|url| view! { <a class="btn btn-sm" href=url data-noscroll="">"Next"{icon("chevron-right")}</a> })}
                 </div>
             </div>
         }
-        .into_any(),
-    )
+        .into_any()
 }
 
 /// One line of the progress panel: a unit that is over.
@@ -225,7 +258,7 @@ pub(crate) fn finished_line(unit: &Unit) -> AnyView {
     view! {
         <li data-tone=tone>
             {tone_icon(tone)}
-            <span><span class="sr-only">{unit.status.label()}" "</span>{unit.name.clone()}</span>
+            <span><span class="sr-only">{unit.status.label()}" "</span>{file_name(&unit.name)}</span>
             <small>{words}</small>
         </li>
     }
@@ -239,15 +272,28 @@ mod tests {
     #[test]
     fn the_address_reads_back_what_it_wrote() {
         let query = DetailQuery {
-            units: UnitQuery { status: Some(UnitStatus::Failed), cursor: Some("abc".to_owned()), limit: None },
-            log_of: Some(3),
+            units: UnitQuery {
+                status: Some(UnitStatus::Failed),
+                cursor: Some("abc".to_owned()),
+                ..UnitQuery::default()
+            },
+            log: LogQuery { unit: Some(3), stream: Some(LogStream::Stderr), cursor: None },
+            stops: Some("def".to_owned()),
             panel: true,
         };
         assert_eq!(
             query.url(JobId(1)),
-            "/jobs/00000000-0000-0000-0000-000000000001?status=failed&cursor=abc&unit=3&panel=1"
+            "/jobs/00000000-0000-0000-0000-000000000001?status=failed&cursor=abc&unit=3&stream=stderr&stops=def&panel=1"
         );
-        let pairs = [("status", "failed"), ("cursor", "abc"), ("unit", "3"), ("panel", "1"), ("other", "x")];
+        let pairs = [
+            ("status", "failed"),
+            ("cursor", "abc"),
+            ("unit", "3"),
+            ("stream", "stderr"),
+            ("stops", "def"),
+            ("panel", "1"),
+            ("other", "x"),
+        ];
         assert_eq!(DetailQuery::from_pairs(pairs.into_iter()), query);
         assert_eq!(DetailQuery::from_pairs([("status", "lost"), ("unit", "-1")].into_iter()), DetailQuery::default());
     }

@@ -45,15 +45,16 @@ impl<T: Send + Sync + 'static> Live<T> {
     }
 }
 
-type Ask<T> = Rc<dyn Fn() -> Answer<T>>;
+type Ask<T> = Rc<dyn Fn() -> Option<Answer<T>>>;
 type Moving<T> = Rc<dyn Fn(&T) -> bool>;
 
-/// Keeps `first` current. `ask` is told the key; when that changes the answer is wanted at once.
+/// Keeps `first` current. `ask` is told the key; when that changes the answer is wanted at once. Where there is nothing
+/// to ask for under a key, it is none: what was not asked is no sign of a living server.
 pub(crate) fn keep_current<K, T>(
     session: Session,
     first: T,
     key: Memo<K>,
-    ask: impl Fn(K) -> Answer<T> + 'static,
+    ask: impl Fn(K) -> Option<Answer<T>> + 'static,
     moving: impl Fn(&T) -> bool + 'static,
 ) -> Live<T>
 where
@@ -98,7 +99,8 @@ async fn follow<T: PartialEq + Send + Sync + 'static>(
             .await;
         }
         at_once = false;
-        match ask().await {
+        let Some(asked) = ask() else { return };
+        match asked.await {
             Ok(value) => {
                 failures = 0;
                 session.heard();

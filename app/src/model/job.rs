@@ -29,10 +29,22 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Units that ended by themselves, well or badly. What a cancel stopped or kept from starting is not among them.
+    #[must_use]
+    pub const fn finished(&self) -> u64 {
+        self.succeeded + self.failed
+    }
+
+    /// Units that did not succeed: what a rerun of the rest would take.
+    #[must_use]
+    pub const fn unfinished(&self) -> u64 {
+        self.total.saturating_sub(self.succeeded)
+    }
+
     /// Units that are over, whichever way.
     #[must_use]
     pub const fn done(&self) -> u64 {
-        self.succeeded + self.failed + self.cancelled
+        self.finished() + self.cancelled
     }
 
     /// Units that wait for a worker.
@@ -41,10 +53,10 @@ impl Progress {
         self.total.saturating_sub(self.done() + self.running)
     }
 
-    /// Whole percent of units that are over; 100 only when all are.
+    /// Whole percent of units that finished; 100 only when all did.
     #[must_use]
     pub const fn percent(&self) -> u64 {
-        match (self.done() * 100).checked_div(self.total) {
+        match (self.finished() * 100).checked_div(self.total) {
             Some(percent) => percent,
             None => 0,
         }
@@ -307,4 +319,19 @@ pub struct Artifact {
     pub bytes: u64,
     /// True for PNG, JPEG, WebP and GIF: shown as an image.
     pub image: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cancelled_units_are_over_but_not_progress() {
+        let stopped = Progress { total: 36, succeeded: 17, failed: 2, cancelled: 17, running: 0 };
+        assert_eq!((stopped.finished(), stopped.done(), stopped.percent()), (19, 36, 52));
+        assert_eq!((stopped.pending(), stopped.unfinished()), (0, 19));
+        let over = Progress { total: 3, succeeded: 2, failed: 1, cancelled: 0, running: 0 };
+        assert_eq!(over.percent(), 100);
+        assert_eq!(Progress::default().percent(), 0);
+    }
 }

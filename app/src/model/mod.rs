@@ -25,7 +25,7 @@ pub use job::{
 pub use page::{JobQuery, JobSort, Page, UnitQuery};
 pub use phase::{Phase, PhaseClass};
 pub use removal::{Category, DeleteAnswer, DeleteStatus, Leftover, Plan, PlanItem, Receipt, ReceiptItem, ReceiptState};
-pub use spec::{FilesSpec, FormOptions, Kind, NewJob, PresetInfo, RootInfo, Spec};
+pub use spec::{FilesSpec, FormOptions, Kind, NewJob, PresetInfo, RootInfo, Spec, split_words};
 pub use stop::{StopEvidence, StopMethod, StopStep, StopStepKind, StopSummary};
 pub use time::Timestamp;
-pub use unit::{LogLine, LogPage, LogStream, Unit, UnitStatus};
+pub use unit::{LogLine, LogPage, LogQuery, LogStream, Unit, UnitStatus};

@@ -192,6 +192,10 @@ fn parse_limit(value: &str, max: u32) -> Result<u32, String> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UnitQuery {
     pub status: Option<UnitStatus>,
+    /// Only units of which a cancel stopped a run: those with evidence. In URLs `stopped=true`.
+    pub stopped: bool,
+    /// Those that ended last, the latest first, instead of by index; one page. In URLs `sort=-finished_at`.
+    pub latest: bool,
     pub cursor: Option<String>,
     /// 1 to 200, default 100.
     pub limit: Option<u32>,
@@ -217,12 +221,28 @@ impl UnitQuery {
                 "status" => {
                     query.status = Some(value.parse().map_err(|_| format!("`status`: unknown status `{value}`."))?)
                 }
+                "stopped" if value == "true" => query.stopped = true,
+                "stopped" if value != "false" => return Err("`stopped` takes `true` or `false`.".to_owned()),
+                "sort" if value == "-finished_at" => query.latest = true,
+                "sort" if value != "index" => return Err("`sort` takes index or -finished_at.".to_owned()),
                 "cursor" => query.cursor = Some(value.to_owned()),
                 "limit" => query.limit = Some(parse_limit(value, Self::MAX_LIMIT)?),
                 _ => {}
             }
         }
-        Ok(query)
+        query.one_way()
+    }
+
+    /// There is one way to pick at a time.
+    fn one_way(self) -> Result<Self, String> {
+        let ways = [self.status.is_some(), self.stopped, self.latest];
+        if ways.into_iter().filter(|way| *way).count() > 1 {
+            return Err("`status`, `stopped` and `sort=-finished_at` do not go together.".to_owned());
+        }
+        if self.latest && self.cursor.is_some() {
+            return Err("`sort=-finished_at` has one page, and takes no `cursor`.".to_owned());
+        }
+        Ok(self)
     }
 
     /// Name and value pairs for a URL, defaults left out. The caller percent-encodes.
@@ -231,6 +251,12 @@ impl UnitQuery {
         let mut pairs = Vec::new();
         if let Some(status) = self.status {
             pairs.push(("status", status.as_str().to_owned()));
+        }
+        if self.stopped {
+            pairs.push(("stopped", "true".to_owned()));
+        }
+        if self.latest {
+            pairs.push(("sort", "-finished_at".to_owned()));
         }
         if let Some(cursor) = &self.cursor {
             pairs.push(("cursor", cursor.clone()));
@@ -276,6 +302,23 @@ mod tests {
             let error = JobQuery::from_pairs([(name, value)]).unwrap_err();
             assert!(error.contains(&format!("`{name}`")), "{error}");
         }
+    }
+
+    #[test]
+    fn units_are_picked_in_one_way_at_a_time() {
+        let read = |pairs: &[(&'static str, &'static str)]| UnitQuery::from_pairs(pairs.iter().copied());
+        for query in [
+            UnitQuery { stopped: true, cursor: Some("x".to_owned()), ..UnitQuery::default() },
+            UnitQuery { latest: true, limit: Some(5), ..UnitQuery::default() },
+        ] {
+            let pairs = query.to_pairs();
+            assert_eq!(UnitQuery::from_pairs(pairs.iter().map(|(name, value)| (*name, value.as_str()))), Ok(query));
+        }
+        assert!(read(&[("stopped", "true"), ("status", "failed")]).is_err());
+        assert!(read(&[("sort", "-finished_at"), ("cursor", "x")]).is_err());
+        assert!(read(&[("sort", "name")]).is_err());
+        assert!(read(&[("stopped", "yes")]).is_err());
+        assert_eq!(read(&[("stopped", "false"), ("sort", "index")]), Ok(UnitQuery::default()));
     }
 
     #[test]

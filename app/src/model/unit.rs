@@ -133,6 +133,69 @@ pub enum LogStream {
     Belay,
 }
 
+impl LogStream {
+    /// All of them.
+    pub const ALL: [LogStream; 3] = [LogStream::Stdout, LogStream::Stderr, LogStream::Belay];
+
+    /// The name in JSON and URLs, and the word on pages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LogStream::Stdout => "stdout",
+            LogStream::Stderr => "stderr",
+            LogStream::Belay => "belay",
+        }
+    }
+
+    /// Reads the name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<LogStream> {
+        LogStream::ALL.into_iter().find(|stream| stream.as_str() == text)
+    }
+}
+
+/// Which part of a job's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// One unit's; `None`: of all, the latest lines.
+    pub unit: Option<u64>,
+    /// Only what was written there; `None`: everything.
+    pub stream: Option<LogStream>,
+    /// Reads on from here (one unit's only).
+    pub cursor: Option<String>,
+}
+
+impl LogQuery {
+    /// Reads name and value pairs of a URL; unknown names are left alone.
+    ///
+    /// # Errors
+    /// A sentence that names the parameter and what it takes.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let mut query = LogQuery::default();
+        for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+            match name {
+                "unit" => query.unit = Some(value.parse().map_err(|_| "`unit` takes the index of a unit.".to_owned())?),
+                "stream" => {
+                    let stream = LogStream::parse(value);
+                    query.stream = Some(stream.ok_or_else(|| "`stream` takes stdout, stderr or belay.".to_owned())?);
+                }
+                "cursor" => query.cursor = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        Ok(query)
+    }
+
+    /// Name and value pairs for a URL, defaults left out. The caller percent-encodes.
+    #[must_use]
+    pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
+        let unit = self.unit.map(|unit| ("unit", unit.to_string()));
+        let stream = self.stream.map(|stream| ("stream", stream.as_str().to_owned()));
+        let cursor = self.cursor.clone().map(|cursor| ("cursor", cursor));
+        [unit, stream, cursor].into_iter().flatten().collect()
+    }
+}
+
 /// One line of output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]

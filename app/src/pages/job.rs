@@ -9,6 +9,7 @@ use super::{borrowed, instead, load, not_found, page, query_pairs};
 use crate::{
     backend::SharedBackend,
     components::{
+        about::about,
         actions::buttons,
         artifacts::artifacts,
         cancel_dialog::cancel_form,
@@ -19,7 +20,7 @@ use crate::{
         notice,
         panel::panel,
         phase,
-        progress::{legend, progress},
+        progress::{cancelled, legend, progress, tally},
         proof,
         stopping::stopping_panel,
         units::{self, DetailQuery},
@@ -30,12 +31,8 @@ use crate::{
         poll::{Live, keep_current},
         session::{Session, session},
     },
-    model::{
-        Artifact, FilesSpec, Job, JobId, LogPage, Page, Phase, PhaseClass, PhaseProgress, Plan, Problem, Spec, Unit,
-        UnitQuery, UnitStatus,
-    },
+    model::{Artifact, Job, JobId, LogPage, LogQuery, Page, Phase, PhaseProgress, Plan, Problem, Unit},
     paths::console,
-    text,
 };
 
 /// Which question stands on the page.
@@ -96,15 +93,11 @@ fn in_mode(mode: Mode) -> AnyView {
     shown.into_any()
 }
 
-fn stops_query() -> UnitQuery {
-    UnitQuery { status: Some(UnitStatus::Cancelled), cursor: None, limit: Some(UnitQuery::MAX_LIMIT) }
-}
-
 async fn ask(backend: SharedBackend, id: JobId, query: DetailQuery, mode: Mode) -> Result<First, Problem> {
     let job = backend.job(id).await?;
     let stops = async {
         if job.cancellation.is_some() {
-            backend.units(id, stops_query()).await.unwrap_or_default()
+            backend.units(id, proof::stops_query(query.stops.clone())).await.unwrap_or_default()
         } else {
             Page::default()
         }
@@ -112,7 +105,7 @@ async fn ask(backend: SharedBackend, id: JobId, query: DetailQuery, mode: Mode) 
     let plan = async { if mode == Mode::Delete { Some(backend.plan(id).await) } else { None } };
     let (units, log, artifacts, stops, plan) = futures::join!(
         backend.units(id, query.units.clone()),
-        backend.log(id, query.log_of, None),
+        backend.log(id, query.log.clone()),
         backend.artifacts(id, None),
         stops,
         plan
@@ -142,7 +135,7 @@ fn keep(session: Session, query: Memo<DetailQuery>, first: First) -> Parts {
     let id = first.job.job_id;
     let key = Memo::new(move |_| id);
     let ask = backend.clone();
-    let job = keep_current(session, first.job, key, move |id| ask.job(id), |job: &Job| job.phase.is_moving());
+    let job = keep_current(session, first.job, key, move |id| Some(ask.job(id)), |job: &Job| job.phase.is_moving());
     let value = job.value;
     let moving = move || value.with_untracked(|job| job.phase.is_moving());
     let ask = backend.clone();
@@ -151,7 +144,7 @@ fn keep(session: Session, query: Memo<DetailQuery>, first: First) -> Parts {
         session,
         first.units,
         units_query,
-        move |query| ask.units(id, query),
+        move |query| Some(ask.units(id, query)),
         move |_: &Page<Unit>| moving(),
     );
     let log = keep_log(session, &backend, id, query, first.log, moving);
@@ -160,23 +153,25 @@ fn keep(session: Session, query: Memo<DetailQuery>, first: First) -> Parts {
         session,
         first.artifacts,
         key,
-        move |id| ask.artifacts(id, None),
+        move |id| Some(ask.artifacts(id, None)),
         move |_: &Page<Artifact>| moving(),
     );
-    let cancelled = Memo::new(move |_| value.with(|job| job.cancellation.is_some()));
+    let stops_of = Memo::new(move |_| {
+        value
+            .with(|job| job.cancellation.is_some())
+            .then(|| proof::stops_query(query.with(|query| query.stops.clone())))
+    });
     let stops = keep_current(
         session,
         first.stops,
-        cancelled,
-        move |cancelled| -> crate::backend::Answer<Page<Unit>> {
-            if cancelled { backend.units(id, stops_query()) } else { Box::pin(async { Ok(Page::default()) }) }
-        },
+        stops_of,
+        move |query| query.map(|query| backend.units(id, query)),
         move |_: &Page<Unit>| value.with_untracked(|job| job.phase == Phase::Cancelling),
     );
     Parts { job, units, log, artifacts, stops }
 }
 
-/// The log is read on from where it ended; another unit begins anew.
+/// The log is read on from where it ended; another unit or stream begins anew.
 fn keep_log(
     session: Session,
     backend: &SharedBackend,
@@ -185,21 +180,19 @@ fn keep_log(
     first: LogPage,
     moving: impl Fn() -> bool + 'static,
 ) -> Live<LogView> {
-    let log_of = Memo::new(move |_| query.with(|query| query.log_of));
+    let log_of = Memo::new(move |_| query.with(|query| query.log.clone()));
     let gathered = StoredValue::new((log_of.get_untracked(), LogView::default().with(first)));
     let view = gathered.with_value(|(_, view)| view.clone());
     let backend = backend.clone();
-    let ask = move |unit: Option<u64>| -> crate::backend::Answer<LogView> {
-        let view = match gathered.get_value() {
-            (of, view) if of == unit => view,
-            _ => LogView::default(),
-        };
-        let asked = backend.log(id, unit, view.cursor.clone());
-        Box::pin(async move {
+    let ask = move |query: LogQuery| -> Option<crate::backend::Answer<LogView>> {
+        let (of, view) = gathered.get_value();
+        let view = if of == query { view } else { LogView::default() };
+        let asked = backend.log(id, LogQuery { cursor: view.cursor.clone(), ..query.clone() });
+        Some(Box::pin(async move {
             let view = view.with(asked.await?);
-            gathered.try_update_value(|kept| *kept = (unit, view.clone()));
+            gathered.try_update_value(|kept| *kept = (query, view.clone()));
             Ok(view)
-        })
+        }))
     };
     keep_current(session, view, log_of, ask, move |_: &LogView| moving())
 }
@@ -218,37 +211,52 @@ fn loaded(session: Session, mode: Mode, query: Memo<DetailQuery>, first: First) 
             job.with_untracked(|job| job.phase.can_cancel().then(|| cancel_form(session, &Subject::of(job))))
         }
         Mode::Delete => job.with_untracked(|job| {
-            (job.phase != Phase::Deleting).then(|| delete_form(session, forced(), &Subject::of(job), plan.clone()))
+            (job.phase != Phase::Deleting).then(|| {
+                delete_form(session, asked_for("force"), asked_for("keep_files"), &Subject::of(job), plan.clone())
+            })
         }),
+    };
+    let gone = Memo::new(move |_| job.with(|job| job.phase == Phase::Deleting));
+    let evidence = move || {
+        let page = parts.stops.value;
+        job.with(|job| page.with(|page| query.with(|query| proof::proof(session, job, page, query))))
     };
     let body = view! {
         {header(session, job, buttons(actions, job))}
         {question()}
-        {move || job.with(cancellation::banner)}
-        {move || job.with(deleting)}
-        {stopping_panel(session, actions, job)}
-        {move || job.with(|job| parts.stops.value.with(|page| proof::proof(session, job, &proof::stopped(&page.items))))}
-        {phases(session, job)}
-        <div class="split">
-            <div class="stack">
-                {units::units(session, job, query, parts.units.value)}
-                {log::log(session, id, query, parts.log.value)}
-                {artifacts(id, parts.artifacts.value)}
+        <div class="veiled">
+            {move || deleting(gone.get())}
+            <div class="stack" inert=move || gone.get()>
+                {move || job.with(cancellation::banner)}
+                {stopping_panel(session, actions, job)}
+                {evidence}
+                {phases(session, job)}
+                <div class="split">
+                    <div class="stack">
+                        {units::units(session, job, query, parts.units.value)}
+                        {log::log(session, id, query, parts.log.value)}
+                        {artifacts(id, parts.artifacts.value)}
+                    </div>
+                    <aside class="stack" aria-label="About this job">
+                        {move || {
+                            job.with(|job| {
+                                job.cancellation.as_ref().map(|asked| cancellation::cancellation(job.phase, asked))
+                            })
+                        }}
+                        {about(job)}
+                    </aside>
+                </div>
             </div>
-            <aside class="stack" aria-label="About this job">
-                {move || job.with(|job| job.cancellation.as_ref().map(|asked| cancellation::cancellation(job.phase, asked)))}
-                {move || job.with(about)}
-            </aside>
         </div>
-        {panel(session, actions, job, query, parts.units.value)}
+        {panel(session, actions, job, query)}
     }
     .into_any();
     page(session, name, "page", body)
 }
 
-/// The server asks for force by the address, after a 409 to the form.
-fn forced() -> bool {
-    use_query_map().with_untracked(|map| map.get_str("force") == Some("1"))
+/// The server asks for force by the address, after a 409 to the form, and repeats there what was ticked.
+fn asked_for(name: &str) -> bool {
+    use_query_map().with_untracked(|map| map.get_str(name) == Some("1"))
 }
 
 /// What happens to the page when the job moves, is gone, or something was done with it.
@@ -354,12 +362,18 @@ fn header(session: Session, job: RwSignal<Job>, buttons: AnyView) -> AnyView {
 }
 
 /// Laid over the page of a job that is being removed.
-fn deleting(job: &Job) -> Option<AnyView> {
-    (job.phase == Phase::Deleting).then(|| {
+fn deleting(gone: bool) -> Option<AnyView> {
+    gone.then(|| {
         view! {
-            <div class="banner" role="status" data-tone="deleting">
-                {spinning("active")}
-                <p>"Deleting..."<small>"The receipt says what is gone. The work goes on if you leave."</small></p>
+            <div class="veil">
+                <div class="panel" role="status" data-tone="deleting">
+                    {spinning("active")}
+                    <p>
+                        <b>"Deleting..."</b>
+                        <small>"The receipt will say what is gone. The work goes on if you leave."</small>
+                    </p>
+                    <a class="btn btn-sm" href=console::JOBS>"Back to Jobs"</a>
+                </div>
             </div>
         }
         .into_any()
@@ -388,8 +402,8 @@ fn step(session: Session, kind_noun: &'static str, index: usize, part: &PhasePro
             <div class="text">
                 <h3>{part.phase.label()}</h3>
                 <p>
-                    <b>{format!("{} / {}", text::count(part.progress.done()), text::count(part.progress.total))}</b>
-                    {format!(" {kind_noun}")}
+                    <b>{tally(&part.progress, kind_noun)}</b>
+                    {cancelled(&part.progress).map(|words| format!(", {words}"))}
                 </p>
                 {lasted.map(|lasted| view! { <p>{lasted}</p> })}
             </div>
@@ -423,7 +437,7 @@ fn phases(session: Session, job: RwSignal<Job>) -> AnyView {
             {steps}
             <div class="panel-body">{bar}</div>
             <div class="panel-foot">
-                {move || job.with(|job| legend(&job.progress))}
+                {move || job.with(|job| legend(&job.progress, job.phase))}
                 <span>{pace}</span>
             </div>
         </section>
@@ -443,54 +457,4 @@ fn pace(session: Session, job: &Job) -> Option<String> {
     let rate = done as f64 * 1_000.0 / millis as f64;
     let noun = job.kind.unit_nouns().1;
     Some(if rate >= 1.0 { format!("{rate:.1} {noun}/s") } else { format!("{:.1} {noun}/min", rate * 60.0) })
-}
-
-fn command(spec: &FilesSpec) -> Option<AnyView> {
-    if let Some(preset) = &spec.preset {
-        return Some(view! { <dt>"Preset"</dt><dd class="mono">{preset.clone()}</dd> }.into_any());
-    }
-    let words = spec.command.as_ref()?.join(" ");
-    Some(view! { <dt>"Command"</dt><dd class="mono">{words}</dd> }.into_any())
-}
-
-fn about(job: &Job) -> AnyView {
-    let spec = job.spec.as_ref().map(|Spec::Files(spec)| {
-        let inputs = (!spec.inputs.is_empty()).then(|| {
-            let list = spec.inputs.iter().map(|path| view! { <div>{path.clone()}</div> }).collect::<Vec<_>>();
-            view! { <dt>"Inputs"</dt><dd class="mono">{list}</dd> }.into_any()
-        });
-        let fact = |term: &'static str, value: Option<String>| {
-            value.map(|value| view! { <dt>{term}</dt><dd>{value}</dd> }.into_any())
-        };
-        view! {
-            {command(spec)}
-            {inputs}
-            {fact("Parallel", spec.parallel.map(|parallel| format!("{parallel} at a time")))}
-            {fact("Time limit", spec.timeout_s.map(|seconds| text::duration(i64::from(seconds) * 1_000)))}
-            {fact("Grace", spec.grace_s.map(|seconds| text::duration(i64::from(seconds) * 1_000)))}
-        }
-        .into_any()
-    });
-    let detail = job.detail.clone().map(|detail| view! { <dt>"How it ended"</dt><dd>{detail}</dd> }.into_any());
-    let size = job.bytes.map(|bytes| view! { <dt>"On disk"</dt><dd>{text::bytes(bytes)}</dd> }.into_any());
-    let finished = job
-        .finished_at
-        .filter(|_| job.phase.class() == PhaseClass::Terminal)
-        .map(|at| view! { <dt>"Ended"</dt><dd><time datetime=at.to_string()>{text::date(at)}</time></dd> }.into_any());
-    view! {
-        <section class="panel" aria-labelledby="h-about">
-            <div class="panel-head"><h2 id="h-about">"Job"</h2></div>
-            <div class="panel-body">
-                <dl class="facts">
-                    {spec}
-                    <dt>"Created"</dt>
-                    <dd><time datetime=job.created_at.to_string()>{text::date(job.created_at)}</time></dd>
-                    {finished}
-                    {size}
-                    {detail}
-                </dl>
-            </div>
-        </section>
-    }
-    .into_any()
 }

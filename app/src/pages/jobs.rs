@@ -34,7 +34,7 @@ fn loaded(session: Session, query: Memo<JobQuery>, wrong: Signal<Option<String>>
     let actions = actions();
     let backend = expect_context::<SharedBackend>();
     let moving = |list: &JobList| list.items.iter().any(|job: &Job| job.phase.is_moving());
-    let live = keep_current(session, first, query, move |query| backend.jobs(query), moving);
+    let live = keep_current(session, first, query, move |query| Some(backend.jobs(query)), moving);
     let list = live.value;
     Effect::new(move |ran: Option<()>| {
         actions.changed.track();

@@ -45,7 +45,7 @@ fn loaded(session: Session, first: Receipt) -> AnyView {
         session,
         first,
         Memo::new(move |_| id),
-        move |id| backend.removal(id),
+        move |id| Some(backend.removal(id)),
         |receipt: &Receipt| receipt.state == ReceiptState::Running,
     );
     let receipt = live.value;

@@ -61,7 +61,7 @@ pub(crate) fn removals() -> AnyView {
 fn loaded(session: Session, cursor: Memo<Option<String>>, first: Page<Receipt>) -> AnyView {
     let backend = expect_context::<SharedBackend>();
     let moving = |page: &Page<Receipt>| page.items.iter().any(|receipt| receipt.state == ReceiptState::Running);
-    let live = keep_current(session, first, cursor, move |cursor| backend.removals(cursor), moving);
+    let live = keep_current(session, first, cursor, move |cursor| Some(backend.removals(cursor)), moving);
     let value = live.value;
     let rows = move || value.with(|page| page.items.iter().map(|receipt| row(session, receipt)).collect::<Vec<_>>());
     let empty = Memo::new(move |_| value.with(|page| page.items.is_empty()));
@@ -77,7 +77,7 @@ fn loaded(session: Session, cursor: Memo<Option<String>>, first: Page<Receipt>) 
                 <table class="grid-table list-table">
                     <thead>
                         <tr>
-                            <th scope="col">"Job"</th>
+                            <th scope="col" class="c-name">"Job"</th>
                             <th scope="col">"State"</th>
                             <th scope="col" class="wide-only">"Removed"</th>
                             <th scope="col" class="wide-only">"Freed"</th>

@@ -26,11 +26,12 @@ mod worker;
 use std::sync::Arc;
 
 use app::model::{
-    Artifact, CancelAnswer, CancelRequest, DeleteAnswer, Job, JobId, JobList, JobQuery, LogPage, Page, Plan, Receipt,
-    RerunRequest, Source, Unit, UnitQuery,
+    Artifact, CancelAnswer, CancelRequest, DeleteAnswer, Job, JobId, JobList, JobQuery, LogPage, LogQuery, Page, Plan,
+    Receipt, RerunRequest, Source, Unit, UnitQuery,
 };
 
 use self::core::Core;
+pub use self::logs::LogText;
 use crate::{
     data::DataFolder,
     error::Result,
@@ -155,8 +156,17 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::job`]; no such unit; a cursor that was made up.
-    pub async fn log(&self, id: JobId, unit: Option<u64>, cursor: Option<&str>) -> Result<LogPage> {
-        logs::log(&self.core, id, unit, cursor).await
+    pub async fn log(&self, id: JobId, query: &LogQuery) -> Result<LogPage> {
+        logs::log(&self.core, id, query).await
+    }
+
+    /// The log of one unit or of all, unit after unit, as text: `<time> <stream> <text>` under a line that names the
+    /// unit. The cursor is left alone.
+    ///
+    /// # Errors
+    /// As [`Engine::job`]; `JobDeleting`; no such unit.
+    pub async fn log_text(&self, id: JobId, query: &LogQuery) -> Result<LogText> {
+        logs::log_text(&self.core, id, query).await
     }
 
     /// A page of a job's artifacts, in order of path.

@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
+use futures::stream::Stream;
 use percent_encoding::percent_decode_str;
 use tokio_util::io::ReaderStream;
 
@@ -20,6 +21,9 @@ use super::{
     problem::Answer,
 };
 use crate::{engine::ArtifactFile, error::Error};
+
+/// What a job made can do nothing, even where a browser shows it.
+const SANDBOX: &str = "sandbox; default-src 'none'; frame-ancestors 'none'";
 
 /// Its artifacts, by path.
 #[utoipa::path(get, path = "/api/jobs/{job_id}/artifacts", tag = "jobs",
@@ -108,10 +112,22 @@ fn serve(artifact: ArtifactFile, picture: Option<&'static str>) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(picture.unwrap_or("application/octet-stream")));
     headers.insert(header::CONTENT_LENGTH, artifact.bytes.into());
     headers.insert(header::CONTENT_DISPOSITION, disposition);
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("sandbox; default-src 'none'; frame-ancestors 'none'"),
-    );
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
+    response
+}
+
+/// A text that a job wrote, as attachment: no more to be trusted than its files.
+pub(crate) fn text_file<S>(name: &str, parts: S) -> Response
+where
+    S: Stream<Item = crate::error::Result<String>> + Send + 'static,
+{
+    let disposition = HeaderValue::from_str(&disposition("attachment", name))
+        .unwrap_or_else(|_| HeaderValue::from_static("attachment"));
+    let mut response = Body::from_stream(parts).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONTENT_DISPOSITION, disposition);
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
     response
 }
 

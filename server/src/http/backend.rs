@@ -5,7 +5,8 @@ use std::future::Future;
 use app::{
     backend::{Answer, Backend},
     model::{
-        Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, Page, Plan, Receipt, Unit, UnitQuery,
+        Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, Page, Plan, Receipt, Unit,
+        UnitQuery,
     },
 };
 
@@ -37,9 +38,9 @@ impl Backend for EngineBackend {
         answer(async move { state.engine.units(id, &query).await })
     }
 
-    fn log(&self, id: JobId, unit: Option<u64>, cursor: Option<String>) -> Answer<LogPage> {
+    fn log(&self, id: JobId, query: LogQuery) -> Answer<LogPage> {
         let state = self.0.clone();
-        answer(async move { state.engine.log(id, unit, cursor.as_deref()).await })
+        answer(async move { state.engine.log(id, &query).await })
     }
 
     fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>> {

@@ -4,7 +4,7 @@ use app::{
     backend::{Flash, Tone},
     model::{
         CancelAnswer, CancelOutcome, CancelRequest, DeleteAnswer, DeleteStatus, ErrorCode, JobId, RerunRequest,
-        RerunUnits,
+        RerunUnits, split_words,
     },
     paths::console,
 };
@@ -146,7 +146,7 @@ pub(crate) async fn delete(
         Ok(answer) => go(&state, console::JOBS, Some(delete_flash(&answer))),
         // The same question again, now about force.
         Err(failure) if failure.code == ErrorCode::JobActive => {
-            go(&state, &format!("{}?force=1", console::delete(id)), None)
+            go(&state, &console::force_delete(id, options.keep_files), None)
         }
         Err(failure) => match gone(&state, id, &failure) {
             Some(response) => response,
@@ -278,49 +278,9 @@ fn spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
     Ok(spec)
 }
 
-/// Words as a POSIX shell would split them: quotes and backslashes, nothing else. `None`: a quote is open.
-fn split_words(text: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some('\''), c) => word.get_or_insert_default().push(c),
-            (Some(_), '\\') => match chars.next()? {
-                escaped @ ('"' | '\\' | '$' | '`') => word.get_or_insert_default().push(escaped),
-                other => word.get_or_insert_default().extend(['\\', other]),
-            },
-            (None, '\\') => word.get_or_insert_default().push(chars.next()?),
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (_, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    quote.is_none().then_some(words)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_command_line_is_split_as_a_shell_does() {
-        let split = |text| split_words(text).map(|words| words.join("|"));
-        assert_eq!(
-            split("convert {file}  -resize 50% {out}/{name}").unwrap(),
-            "convert|{file}|-resize|50%|{out}/{name}"
-        );
-        assert_eq!(split(r#"sh -c 'echo "$BELAY_FILE"'"#).unwrap(), r#"sh|-c|echo "$BELAY_FILE""#);
-        assert_eq!(split(r#"a "b \" c" d\ e '' "#).unwrap(), r#"a|b " c|d e|"#);
-        assert_eq!(split("a 'b"), None);
-        assert_eq!(split("").unwrap(), "");
-    }
 
     #[test]
     fn the_form_makes_the_spec_that_the_api_takes() {

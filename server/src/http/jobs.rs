@@ -6,8 +6,8 @@ use std::future::Future;
 
 use app::{
     model::{
-        CancelAnswer, CancelOutcome, CancelRequest, ErrorCode, Job, JobList, JobQuery, LogPage, Page, RerunRequest,
-        Unit, UnitQuery,
+        CancelAnswer, CancelOutcome, CancelRequest, ErrorCode, Job, JobId, JobList, JobQuery, LogPage, LogQuery, Page,
+        RerunRequest, Unit, UnitQuery,
     },
     paths,
 };
@@ -17,11 +17,12 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::stream::{self, Stream, StreamExt as _};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    AppState,
+    AppState, artifacts,
     auth::Caller,
     body,
     conditional::{Conditions, Source},
@@ -30,7 +31,7 @@ use super::{
     uploads::{self, Reservation},
 };
 use crate::{
-    engine::{Actor, Submission},
+    engine::{Actor, LogText, Submission},
     error::{Error, Result},
     kinds::Upload,
     secret,
@@ -77,7 +78,10 @@ pub(crate) async fn detail(
 
 /// Its units, by index.
 #[utoipa::path(get, path = "/api/jobs/{job_id}/units", tag = "jobs",
-    params(("job_id" = String, Path), ("status" = Option<String>, Query), ("cursor" = Option<String>, Query),
+    params(("job_id" = String, Path), ("status" = Option<String>, Query),
+        ("stopped" = Option<bool>, Query, description = "only units of which a cancel stopped a run: those with evidence"),
+        ("sort" = Option<String>, Query, description = "`index`, or `-finished_at`: one page of those that ended last"),
+        ("cursor" = Option<String>, Query),
         ("limit" = Option<u32>, Query, description = "1 to 200, default 100"), ("wait" = Option<String>, Query)),
     responses((status = 200, body = Page<Unit>), (status = 304, description = "not changed"),
         (status = "default", response = crate::http::openapi::ProblemAnswer)))]
@@ -91,11 +95,14 @@ pub(crate) async fn units(
     conditions.answer(&state, Source::Store, || state.engine.units(id, &query)).await
 }
 
-/// Its log: the latest lines of all units, or one unit's from a cursor on.
+/// Its log: the latest lines of all units, or one unit's from a cursor on. Or all of it, as a file.
 #[utoipa::path(get, path = "/api/jobs/{job_id}/log", tag = "jobs",
-    params(("job_id" = String, Path), ("unit" = Option<u64>, Query), ("cursor" = Option<String>, Query),
-        ("wait" = Option<String>, Query)),
-    responses((status = 200, body = LogPage), (status = 304, description = "not changed"),
+    params(("job_id" = String, Path), ("unit" = Option<u64>, Query),
+        ("stream" = Option<String>, Query, description = "only `stdout`, `stderr` or `belay`"),
+        ("download" = Option<bool>, Query, description = "from beginning to end as `text/plain`, unit after unit"),
+        ("cursor" = Option<String>, Query), ("wait" = Option<String>, Query)),
+    responses((status = 200, content((LogPage = "application/json"), (String = "text/plain"))),
+        (status = 304, description = "not changed"),
         (status = "default", response = crate::http::openapi::ProblemAnswer)))]
 pub(crate) async fn log(
     State(state): State<AppState>,
@@ -103,11 +110,32 @@ pub(crate) async fn log(
     conditions: Conditions,
     pairs: Pairs,
 ) -> Answer<Response> {
-    let unit = match pairs.get("unit") {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| invalid_query("`unit` takes the index of a unit.").field("unit"))?),
-    };
-    conditions.answer(&state, Source::Files, || state.engine.log(id, unit, pairs.get("cursor"))).await
+    let query = LogQuery::from_pairs(pairs.iter()).map_err(invalid_query)?;
+    if pairs.flag("download")? {
+        let text = state.engine.log_text(id, &query).await?;
+        return Ok(artifacts::text_file(&log_name(id, &query), log_parts(text)));
+    }
+    conditions.answer(&state, Source::Files, || state.engine.log(id, &query)).await
+}
+
+fn log_name(id: JobId, query: &LogQuery) -> String {
+    let unit = query.unit.map(|unit| format!("-unit-{unit}")).unwrap_or_default();
+    let stream = query.stream.map(|stream| format!("-{stream}", stream = stream.as_str())).unwrap_or_default();
+    format!("job-{}{unit}{stream}.log", id.short())
+}
+
+/// A fault in the middle breaks the download off: half a log must not look like a whole one.
+fn log_parts(text: LogText) -> impl Stream<Item = Result<String>> {
+    stream::unfold(Some(text), |text| async move {
+        let mut text = text?;
+        match text.next().await {
+            Ok(Some(part)) => Some((Ok(part), Some(text))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    // Whoever compresses asks once more after the end, which an unfolded stream does not take.
+    .fuse()
 }
 
 // ---- submit ----
@@ -298,7 +326,7 @@ pub(crate) async fn rerun(
 pub(crate) async fn rerun_as(
     state: &AppState,
     actor: Actor,
-    id: app::model::JobId,
+    id: JobId,
     mut body: RerunRequest,
     idempotency: Option<(String, String)>,
 ) -> Answer<Job> {

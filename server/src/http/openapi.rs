@@ -64,7 +64,10 @@ pub(crate) async fn serve() -> Response {
 
 #[cfg(test)]
 mod tests {
-    use app::{model::JobId, paths::api};
+    use app::{
+        model::{JobId, LogQuery},
+        paths::api,
+    };
 
     use super::*;
 
@@ -79,7 +82,7 @@ mod tests {
             api::cancel(id),
             api::rerun(id),
             format!("{}/units", api::job(id)),
-            api::log(id, None, None),
+            api::log(id, &LogQuery::default()),
             api::artifacts(id, None),
             api::artifact(id, "PATH").replace("PATH", "{path}"),
             api::REMOVALS.to_owned(),

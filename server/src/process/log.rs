@@ -41,15 +41,31 @@ impl Part {
     }
 }
 
-/// Reads on from `cursor` (none: from the beginning) at most `limit` lines, each given the unit index `unit`. The
-/// answer's cursor reads on behind them, also when there is nothing to read yet. `truncated`: lines between `cursor`
-/// and the answer had been left out. `InvalidInput` for a cursor that is none of ours.
-pub fn read(path: &Path, cursor: Option<&str>, limit: usize, unit: u64) -> io::Result<LogPage> {
+/// Which lines are wanted: of one unit, and of one stream or of all.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Index that each line is given.
+    pub unit: u64,
+    pub stream: Option<LogStream>,
+}
+
+impl Wanted {
+    /// Every line.
+    #[must_use]
+    pub const fn all(unit: u64) -> Self {
+        Wanted { unit, stream: None }
+    }
+}
+
+/// Reads on from `cursor` (none: from the beginning) at most `limit` of the wanted lines. The answer's cursor reads on
+/// behind them, also when there is nothing to read yet. `truncated`: lines between `cursor` and the answer had been
+/// left out. `InvalidInput` for a cursor that is none of ours.
+pub fn read(path: &Path, cursor: Option<&str>, limit: usize, wanted: Wanted) -> io::Result<LogPage> {
     let mut position = match cursor {
         Some(text) => text.parse::<u64>().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
         None => 0,
     };
-    let mut page = Collected { unit, items: Vec::new(), truncated: false };
+    let mut page = Collected { wanted, items: Vec::new(), truncated: false };
     let mut budget = MAX_READ;
     for mut part in parts(path)? {
         if position >= part.end() || page.items.len() >= limit || budget == 0 {
@@ -77,11 +93,11 @@ pub fn read(path: &Path, cursor: Option<&str>, limit: usize, unit: u64) -> io::R
     Ok(LogPage { items: page.items, next_cursor: Some(position.to_string()), truncated: page.truncated })
 }
 
-/// The last `limit` lines. `truncated`: there are lines before them.
-pub fn tail(path: &Path, limit: usize, unit: u64) -> io::Result<LogPage> {
+/// The last `limit` of the wanted lines, as far as they are near the end. `truncated`: there are lines before them.
+pub fn tail(path: &Path, limit: usize, wanted: Wanted) -> io::Result<LogPage> {
     let mut parts = parts(path)?;
     let end = parts.last().map_or(0, Part::end);
-    let mut page = Collected { unit, items: Vec::new(), truncated: false };
+    let mut page = Collected { wanted, items: Vec::new(), truncated: false };
     let mut position = end.saturating_sub(MAX_READ);
     let mut next = end;
     let mut before = None;
@@ -207,7 +223,7 @@ fn parse(line: &[u8]) -> Parsed {
 }
 
 struct Collected {
-    unit: u64,
+    wanted: Wanted,
     items: Vec<LogLine>,
     truncated: bool,
 }
@@ -215,8 +231,10 @@ struct Collected {
 impl Collected {
     fn line(&mut self, line: &[u8]) {
         match parse(line) {
-            Parsed::Line(at, stream, text) => self.items.push(LogLine { at, stream, unit: self.unit, text }),
-            Parsed::Header(_) => {}
+            Parsed::Line(at, stream, text) if self.wanted.stream.is_none_or(|wanted| wanted == stream) => {
+                self.items.push(LogLine { at, stream, unit: self.wanted.unit, text });
+            }
+            Parsed::Line(..) | Parsed::Header(_) => {}
         }
     }
 
@@ -225,7 +243,7 @@ impl Collected {
         self.items.push(LogLine {
             at: self.items.last().map_or(Timestamp(0), |line| line.at),
             stream: LogStream::Belay,
-            unit: self.unit,
+            unit: self.wanted.unit,
             text: format!("{bytes} bytes of output were left out here: the first and the last part of a log are kept."),
         });
     }
@@ -253,19 +271,19 @@ mod tests {
     fn a_log_is_read_in_pages_and_goes_on_where_it_grew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep").join("run.log");
-        let empty = read(&path, None, 10, 4).unwrap();
+        let empty = read(&path, None, 10, Wanted::all(4)).unwrap();
         assert!(empty.items.is_empty(), "no file is an empty log");
         let mut log = LogFile::new(path.clone());
         numbered(&mut log, 0..5);
-        let first = read(&path, empty.next_cursor.as_deref(), 3, 4).unwrap();
+        let first = read(&path, empty.next_cursor.as_deref(), 3, Wanted::all(4)).unwrap();
         assert_eq!(texts(&first), ["line 0", "line 1", "line 2"]);
         assert_eq!((first.items[0].at, first.items[0].unit), (Timestamp(1_000), 4));
-        let second = read(&path, first.next_cursor.as_deref(), 10, 4).unwrap();
+        let second = read(&path, first.next_cursor.as_deref(), 10, Wanted::all(4)).unwrap();
         assert_eq!(texts(&second), ["line 3", "line 4"]);
         numbered(&mut log, 5..6);
-        assert_eq!(texts(&read(&path, second.next_cursor.as_deref(), 10, 4).unwrap()), ["line 5"]);
-        assert_eq!(read(&path, Some("nonsense"), 10, 4).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        assert!(read(&path, Some("18446744073709551615"), 10, 4).unwrap().items.is_empty());
+        assert_eq!(texts(&read(&path, second.next_cursor.as_deref(), 10, Wanted::all(4)).unwrap()), ["line 5"]);
+        assert_eq!(read(&path, Some("nonsense"), 10, Wanted::all(4)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(read(&path, Some("18446744073709551615"), 10, Wanted::all(4)).unwrap().items.is_empty());
     }
 
     #[test]
@@ -273,11 +291,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run.log");
         fs::write(&path, "5 o whole\n6 e ha").unwrap();
-        let page = read(&path, None, 10, 0).unwrap();
+        let page = read(&path, None, 10, Wanted::all(0)).unwrap();
         assert_eq!(texts(&page), ["whole"]);
-        assert_eq!(texts(&tail(&path, 10, 0).unwrap()), ["whole"]);
+        assert_eq!(texts(&tail(&path, 10, Wanted::all(0)).unwrap()), ["whole"]);
         fs::write(&path, "5 o whole\n6 e half\n").unwrap();
-        let rest = read(&path, page.next_cursor.as_deref(), 10, 0).unwrap();
+        let rest = read(&path, page.next_cursor.as_deref(), 10, Wanted::all(0)).unwrap();
         assert_eq!((texts(&rest), rest.items[0].stream), (vec!["half"], LogStream::Stderr));
     }
 
@@ -289,20 +307,20 @@ mod tests {
         numbered(&mut log, 0..1_000);
         assert!(size(&path) <= 4_000, "{}", size(&path));
         assert_eq!(log.kept(), size(&path));
-        let page = read(&path, None, 10_000, 0).unwrap();
+        let page = read(&path, None, 10_000, Wanted::all(0)).unwrap();
         assert!(page.truncated);
         let texts = texts(&page);
         assert_eq!((texts[0], texts[texts.len() - 1]), ("line 0", "line 999"));
         let gaps: Vec<_> = texts.iter().filter(|text| text.contains("bytes of output were left out")).collect();
         assert_eq!(gaps.len(), 1, "{texts:?}");
-        let last = tail(&path, 3, 0).unwrap();
+        let last = tail(&path, 3, Wanted::all(0)).unwrap();
         assert_eq!(
             last.items.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(),
             ["line 997", "line 998", "line 999"]
         );
         assert!(last.truncated);
         numbered(&mut log, 1_000..1_001);
-        assert_eq!(read(&path, last.next_cursor.as_deref(), 10, 0).unwrap().items[0].text, "line 1000");
+        assert_eq!(read(&path, last.next_cursor.as_deref(), 10, Wanted::all(0)).unwrap().items[0].text, "line 1000");
         assert!(remove(&path).unwrap() > 0);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!(remove(&path).unwrap(), 0);
@@ -328,7 +346,7 @@ mod tests {
         numbered(&mut log, 0..2);
         fs::remove_dir(&path).unwrap();
         numbered(&mut log, 2..3);
-        let page = read(&path, None, 10, 0).unwrap();
+        let page = read(&path, None, 10, Wanted::all(0)).unwrap();
         assert_eq!(page.items.len(), 2);
         assert!(page.items[0].text.starts_with("28 bytes of output could not be written here"), "{:?}", page.items[0]);
         assert_eq!(page.items[1].text, "line 2");

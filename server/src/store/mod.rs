@@ -46,7 +46,9 @@ pub trait Store: Send + Sync {
 
     // ---- units ----
 
-    /// Units of a job by index. Rows that wait to be swept after a cancel are told as `cancelled`.
+    /// Units of a job by index, all or of one status. Rows that wait to be swept after a cancel are told as
+    /// `cancelled`. With `query.stopped` those whose run a cancel stopped; with `query.latest` one page of those that
+    /// ended last, looked for among the runs that began last.
     async fn units(&self, job: JobId, query: &UnitQuery) -> Result<Page<UnitRecord>>;
     async fn unit(&self, job: JobId, index: u64) -> Result<Option<UnitRecord>>;
     /// The `limit` units that were begun last and have a run: whose log to show. Newest first.

@@ -47,6 +47,17 @@ async fn deleting_an_active_job_asks_about_force_first() {
     let asked = server.post_form(&cookie, &path, &[]).await;
     assert_eq!(led_to(&asked).0, format!("/jobs/{id}/delete?force=1"));
     assert_eq!(server.job(&id).await["phase"], "in_progress");
+    // What was ticked is ticked again.
+    let kept = server.post_form(&cookie, &path, &[("keep_files", "true")]).await;
+    let (place, _) = led_to(&kept);
+    assert_eq!(place, format!("/jobs/{id}/delete?force=1&keep_files=1"));
+    let ticked = async |place: &str| {
+        let page = server.send(server.bare("GET", place).header("cookie", &cookie)).await.text();
+        let box_ = page.split("name=\"keep_files\"").nth(1).unwrap().split('>').next().unwrap().to_owned();
+        box_.contains("checked")
+    };
+    assert!(ticked(&place).await);
+    assert!(!ticked(&format!("/jobs/{id}/delete?force=1")).await);
     let forced = server.post_form(&cookie, &path, &[("force", "true")]).await;
     assert_eq!(led_to(&forced), ("/jobs".to_owned(), "Job deleted successfully".to_owned()));
     let retried = server.post_form(&cookie, &format!("/removals/{id}/retry"), &[]).await;

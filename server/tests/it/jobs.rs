@@ -41,6 +41,68 @@ async fn a_submitted_job_runs_every_file_and_ends_completed() {
 }
 
 #[tokio::test]
+async fn a_log_is_filtered_by_stream_and_is_there_as_a_file() {
+    let server = Server::start().await;
+    let inputs = server.inputs("logged", 2);
+    let script = "echo out; echo err >&2; for n in $(seq 700); do echo line $n; done";
+    let id = server.submit(&["sh", "-c", script], &inputs).await;
+    server.wait_phase(&id, "completed").await;
+    let path = format!("/api/jobs/{id}/log");
+    for (query, lines) in [("?unit=0&stream=stderr", 1), ("?stream=stderr", 2), ("?unit=1&stream=belay", 0)] {
+        let page = server.get(&format!("{path}{query}")).await.body;
+        let texts: Vec<&str> = page["items"].as_array().unwrap().iter().filter_map(|l| l["text"].as_str()).collect();
+        assert_eq!(texts, vec!["err"; lines], "{query}");
+    }
+    for query in ["?stream=other", "?unit=x", "?download=perhaps"] {
+        assert_eq!(server.get(&format!("{path}{query}")).await.problem().0, 400, "{query}");
+    }
+
+    // The file is whole where an answer has 500 lines.
+    let file = server.get(&format!("{path}?download=true")).await;
+    assert_eq!(file.header("content-type").as_deref(), Some("text/plain; charset=utf-8"));
+    let disposition = file.header("content-disposition").unwrap();
+    assert!(disposition.starts_with("attachment;") && disposition.contains(&id[..13]), "{disposition}");
+    assert!(file.header("content-security-policy").unwrap().contains("sandbox"));
+    let text = file.text();
+    assert_eq!(text.lines().filter(|line| line.starts_with("# unit ")).count(), 2, "{text}");
+    assert_eq!(text.lines().filter(|line| line.ends_with(" line 700")).count(), 2);
+    assert_eq!(text.lines().count(), 2 * 703);
+    let time = text.lines().nth(1).unwrap().split(' ').next().unwrap();
+    assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
+    let one = server.get(&format!("{path}?download=true&unit=1&stream=stderr")).await;
+    assert!(one.header("content-disposition").unwrap().contains("-unit-1-stderr.log"));
+    assert_eq!(one.text().lines().count(), 2, "{}", one.text());
+    assert!(one.text().ends_with(" stderr err\n"), "{}", one.text());
+    assert_eq!(server.get(&format!("{path}?download=true&unit=2")).await.problem().0, 404);
+}
+
+#[tokio::test]
+async fn units_are_told_by_their_end_or_by_their_stop() {
+    let server = Server::start().await;
+    let inputs = server.inputs("ends", 40);
+    let id = server.submit(&["sh", "-c", "case {name} in *3*) exec sleep 600;; esac"], &inputs).await;
+    server.wait_for(&id, |job| job["progress"]["running"] == 2 && job["progress"]["succeeded"] != 0).await;
+    let ended = server.get(&format!("/api/jobs/{id}/units?sort=-finished_at&limit=3")).await.body;
+    let times: Vec<&str> =
+        ended["items"].as_array().unwrap().iter().filter_map(|u| u["finished_at"].as_str()).collect();
+    assert!(!times.is_empty() && times.is_sorted_by(|later, earlier| later >= earlier), "{ended:#}");
+    assert!(ended["next_cursor"].is_null());
+    server.cancel(&id, json!({})).await;
+    let job = server.wait_phase(&id, "cancelled").await;
+    let stopped = server.get(&format!("/api/jobs/{id}/units?stopped=true&limit=1")).await.body;
+    let cursor = stopped["next_cursor"].as_str().unwrap();
+    let rest = server.get(&format!("/api/jobs/{id}/units?stopped=true&cursor={cursor}")).await.body;
+    assert_eq!(job["cancellation"]["stop"]["stopped"], 2);
+    for page in [stopped, rest] {
+        assert_eq!(page["items"].as_array().unwrap().len(), 1, "{page:#}");
+        assert_eq!(page["items"][0]["stop"]["confirmed"], true);
+        assert_ne!(page["items"][0]["stop"]["method"], "never_started");
+    }
+    let both = server.get(&format!("/api/jobs/{id}/units?stopped=true&status=failed")).await;
+    assert_eq!(both.problem(), (400, "INVALID_QUERY".to_owned()));
+}
+
+#[tokio::test]
 async fn a_job_ends_failed_when_no_unit_succeeds_and_partial_when_some_do() {
     let server = Server::start().await;
     let inputs = server.inputs("mixed", 2);

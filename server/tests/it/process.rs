@@ -73,7 +73,7 @@ impl Stage {
 
     fn texts(&self, run_id: RunId) -> Vec<String> {
         let path = self.dir.path().join("logs").join(format!("{run_id}.log"));
-        log::read(&path, None, 1_000, 0).unwrap().items.into_iter().map(|line| line.text).collect()
+        log::read(&path, None, 1_000, log::Wanted::all(0)).unwrap().items.into_iter().map(|line| line.text).collect()
     }
 }
 
@@ -170,7 +170,7 @@ async fn a_command_runs_and_its_output_exit_code_and_environment_are_as_asked() 
     let report = tree.wait().await.unwrap();
     assert_eq!((&report.exit, report.leftovers, &report.stop), (&TreeExit::Code(7), 0, &None));
     let path = stage.dir.path().join("logs").join(format!("{run}.log"));
-    let page = log::read(&path, None, 100, 3).unwrap();
+    let page = log::read(&path, None, 100, log::Wanted::all(3)).unwrap();
     let of = |stream| page.items.iter().filter(move |line| line.stream == stream).map(|line| line.text.as_str());
     assert_eq!(of(LogStream::Stderr).collect::<Vec<_>>(), ["err"]);
     let out: Vec<_> = of(LogStream::Stdout).collect();
@@ -353,7 +353,7 @@ async fn endless_output_neither_delays_the_stop_nor_fills_the_disk() {
     assert_proven(run, &report);
     assert_eq!(report.stop.unwrap().method, StopMethod::Terminated, "the order was heard within the grace period");
     assert!(report.log_bytes <= 64 << 20);
-    assert!(log::tail(&path, 5, 0).unwrap().items.len() == 5);
+    assert!(log::tail(&path, 5, log::Wanted::all(0)).unwrap().items.len() == 5);
 }
 
 #[tokio::test]

@@ -15,6 +15,9 @@ use crate::{
 const UNITS: u8 = b'u';
 const ARTIFACTS: u8 = b'f';
 
+/// Runs that may have begun since a unit did that only now ended, and is still told among the latest.
+const LONGER_RUNNING: u64 = 300;
+
 fn record(unit: UnitRow, job: &JobRow, phase: Phase) -> Result<UnitRecord> {
     unit.record(job.job_id()?, phase, job.cancel_at)
 }
@@ -28,8 +31,14 @@ pub(super) async fn units(store: &SqliteStore, id: JobId, query: &UnitQuery) -> 
     let Some(job) = jobs::row(&mut tx, id).await? else { return Ok(Page::default()) };
     let phase = job.phase()?;
     let limit = query.limit() as usize;
+    if query.latest {
+        let rows = latest_ended(&mut tx, job.seq, limit).await?;
+        let items: Result<Vec<UnitRecord>> = rows.into_iter().map(|unit| record(unit, &job, phase)).collect();
+        return Ok(Page { items: items?, next_cursor: None });
+    }
     let mut rows = Vec::new();
     match stored_as(query.status, phase) {
+        None if query.stopped => rows = stopped(&mut tx, job.seq, after, limit).await?,
         None => rows = from_index(&mut tx, job.seq, after, limit).await?,
         Some(stored) => {
             for status in stored {
@@ -67,6 +76,36 @@ async fn from_index(tx: &mut SqliteConnection, seq: i64, after: i64, limit: usiz
         .bind(int(limit as u64 + 1))
         .fetch_all(tx)
         .await?)
+}
+
+/// Those with evidence of a stop, by index: what was never started has none stored.
+async fn stopped(tx: &mut SqliteConnection, seq: i64, after: i64, limit: usize) -> Result<Vec<UnitRow>> {
+    Ok(sqlx::query_as(
+        "SELECT * FROM units INDEXED BY units_status
+         WHERE job_seq = ? AND status = 'cancelled' AND idx > ? AND stop IS NOT NULL AND run_id IS NOT NULL
+         ORDER BY idx LIMIT ?",
+    )
+    .bind(seq)
+    .bind(after)
+    .bind(int(limit as u64 + 1))
+    .fetch_all(tx)
+    .await?)
+}
+
+/// Among the units whose runs began last, those that ended last.
+async fn latest_ended(tx: &mut SqliteConnection, seq: i64, limit: usize) -> Result<Vec<UnitRow>> {
+    Ok(sqlx::query_as(
+        "SELECT * FROM (
+             SELECT u.* FROM runs r INDEXED BY runs_job
+             JOIN units u ON u.job_seq = r.job_seq AND u.idx = r.idx AND u.run_id = r.run_id
+             WHERE r.job_seq = ? ORDER BY r.seq DESC LIMIT ?)
+         WHERE finished_at IS NOT NULL ORDER BY finished_at DESC, idx DESC LIMIT ?",
+    )
+    .bind(seq)
+    .bind(int(limit as u64 + LONGER_RUNNING))
+    .bind(int(limit as u64))
+    .fetch_all(tx)
+    .await?)
 }
 
 async fn of_status(

@@ -6,7 +6,9 @@ mod stage;
 
 use std::{fs, time::Duration};
 
-use app::model::{CancelOutcome, CancelRequest, Phase, RerunRequest, RerunUnits, StopMethod, UnitQuery, UnitStatus};
+use app::model::{
+    CancelOutcome, CancelRequest, LogQuery, Phase, RerunRequest, RerunUnits, StopMethod, UnitQuery, UnitStatus,
+};
 use belay_server::error::Error;
 use serde_json::json;
 use stage::{Stage, actor, processes_with};
@@ -30,9 +32,9 @@ async fn a_job_runs_a_command_for_each_file_and_keeps_what_it_made() {
     assert_eq!(paths, ["0/copy%20of%200.txt", "1/copy%20of%201.txt", "2/copy%20of%202.txt"]);
     let opened = stage.engine.artifact(job.job_id, paths[1]).await.unwrap();
     assert_eq!((opened.name.as_str(), opened.bytes), ("copy of 1.txt", 6));
-    let log = stage.engine.log(job.job_id, Some(1), None).await.unwrap();
+    let log = stage.engine.log(job.job_id, &LogQuery { unit: Some(1), ..LogQuery::default() }).await.unwrap();
     assert_eq!(log.items.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["made of 1.txt"]);
-    assert_eq!(stage.engine.log(job.job_id, None, None).await.unwrap().items.len(), 3);
+    assert_eq!(stage.engine.log(job.job_id, &LogQuery::default()).await.unwrap().items.len(), 3);
     assert!(job.bytes.is_some_and(|bytes| bytes >= 18));
     stage::until("scratch is gone", || async { stage.scratch_is_empty(job.job_id) }).await;
     assert!(!fs::read_dir(stage.data.runs()).unwrap().flatten().any(|entry| {

@@ -216,7 +216,7 @@ pub(crate) async fn unswept_units_read_like_swept_ones(f: Fixture) {
     let read = async || {
         let all = f.store.units(job, &UnitQuery::default()).await.unwrap().items;
         let of = async |status, limit| {
-            let query = UnitQuery { status: Some(status), limit: Some(limit), cursor: None };
+            let query = UnitQuery { status: Some(status), limit: Some(limit), ..UnitQuery::default() };
             f.store.units(job, &query).await.unwrap()
         };
         (all, of(UnitStatus::Cancelled, 3).await, of(UnitStatus::Pending, 9).await.items)

@@ -180,7 +180,7 @@ pub(crate) async fn units_are_paged_by_index_and_filtered_by_status(f: Fixture) 
     let runs = f.claim(3).await;
     f.finish(runs[1].run_id, Verdict::Succeeded).await;
     let page = async |status, cursor, limit| {
-        let query = UnitQuery { status, cursor, limit: Some(limit) };
+        let query = UnitQuery { status, cursor, limit: Some(limit), ..UnitQuery::default() };
         let page = f.store.units(job, &query).await.unwrap();
         (page.items.iter().map(|unit| unit.index).collect::<Vec<_>>(), page.next_cursor)
     };
@@ -194,6 +194,32 @@ pub(crate) async fn units_are_paged_by_index_and_filtered_by_status(f: Fixture) 
     assert_eq!(page(Some(UnitStatus::Pending), cursor, 3).await, (vec![6], None));
     let made_up = UnitQuery { cursor: Some("5".to_owned()), ..UnitQuery::default() };
     assert!(f.store.units(job, &made_up).await.is_err());
+}
+
+pub(crate) async fn units_are_told_by_their_end_and_by_their_stop(f: Fixture) {
+    let job = f.submit(6, 6).await;
+    let runs = f.claim(4).await;
+    f.finish(runs[2].run_id, Verdict::Succeeded).await;
+    f.finish(runs[0].run_id, Verdict::Failed("no".to_owned())).await;
+    let indexes = async |query: UnitQuery| {
+        let page = f.store.units(job, &query).await.unwrap();
+        (page.items.iter().map(|unit| unit.index).collect::<Vec<_>>(), page.next_cursor)
+    };
+    let latest = |limit| UnitQuery { latest: true, limit: Some(limit), ..UnitQuery::default() };
+    assert_eq!(indexes(latest(9)).await, (vec![0, 2], None));
+    assert_eq!(indexes(latest(1)).await, (vec![0], None));
+    let stopped = |cursor| UnitQuery { stopped: true, cursor, limit: Some(1), ..UnitQuery::default() };
+    assert_eq!(indexes(stopped(None)).await, (vec![], None));
+    f.cancel(job).await;
+    for run in [&runs[3], &runs[1]] {
+        f.stopped(run.run_id, Verdict::Cancelled, gone(&["SIGTERM"])).await;
+    }
+    assert_eq!(f.phase(job).await, Phase::Cancelled);
+    // What was never started is cancelled too, and has no evidence.
+    let (first, cursor) = indexes(stopped(None)).await;
+    assert_eq!(first, [1]);
+    assert_eq!(indexes(stopped(cursor)).await, (vec![3], None));
+    assert_eq!(indexes(latest(9)).await.0, [1, 3, 0, 2]);
 }
 
 pub(crate) async fn a_large_job_is_stored_whole(f: Fixture) {

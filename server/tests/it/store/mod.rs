@@ -17,6 +17,7 @@ macro_rules! suite {
             what_a_page_could_show_moves_the_counter_and_a_heartbeat_does_not,
             latest_units_are_those_begun_last,
             units_are_paged_by_index_and_filtered_by_status,
+            units_are_told_by_their_end_and_by_their_stop,
             a_large_job_is_stored_whole,
         );
         crate::store::suite!(@ $fixture claims:
