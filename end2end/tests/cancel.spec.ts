@@ -267,6 +267,8 @@ test('who may not cancel is told whom to ask', async ({ api, console, page }) =>
   await page.route(`**/api/jobs/${job.job_id}/cancel`, (route) =>
     route.fulfill({ status: 403, contentType: 'application/problem+json', body: JSON.stringify(refusal) }),
   );
+  await console.detail(job.job_id);
+  await console.action('Cancel Job').click();
   // From now on the job says what this visitor may do with it.
   await page.route(`**/api/jobs/${job.job_id}`, async (route) => {
     const answer = await route.fetch({ headers: { ...route.request().headers(), 'if-none-match': '' } });
@@ -275,8 +277,6 @@ test('who may not cancel is told whom to ask', async ({ api, console, page }) =>
     body.allowed = { cancel: no, force_cancel: no, delete: no, force_delete: no, rerun: no };
     await route.fulfill({ status: 200, contentType: 'application/json', body: JSON.stringify(body) });
   });
-  await console.detail(job.job_id);
-  await console.action('Cancel Job').click();
   await console.cancelDialog().getByRole('button', { name: 'Confirm Cancellation' }).click();
   await expect(page.getByRole('alert').filter({ hasText: /ask an administrator/i })).toBeVisible();
   await expect(page.locator('dialog')).toHaveCount(0);
