@@ -52,8 +52,8 @@ lint: wasm-target
 
 unit:
 	@failed=0; \
-	cargo $(RUNNER) --release -p belay-server || failed=1; \
-	cargo $(RUNNER) --release -p belay-app --features ssr || failed=1; \
+	cargo $(RUNNER) --release --no-fail-fast -p belay-server || failed=1; \
+	cargo $(RUNNER) --release --no-fail-fast -p belay-app --features ssr || failed=1; \
 	exit $$failed
 
 browser:
