@@ -43,7 +43,7 @@ test: lint build ## everything: format, lints, unit, integration and browser tes
 
 # The release profiles, so that the macros compiled here serve the builds below as well.
 lint: wasm-target
-	@if command -v rustup >/dev/null; then rustup component add --quiet rustfmt clippy 2>/dev/null || true; fi
+	@if command -v rustup >/dev/null; then rustup component add rustfmt clippy >/dev/null 2>&1 || true; fi
 	cargo fmt --check
 	cargo clippy --release -p belay-server --all-targets -- -D warnings
 	cargo clippy --release -p belay-app --features ssr --all-targets -- -D warnings

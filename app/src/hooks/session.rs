@@ -124,12 +124,13 @@ impl Session {
         self.toast("", Flash { tone, text: text.into(), detail: None, link: None });
     }
 
-    /// Shows a message in the place of the one with the same key (no key: beside the others).
+    /// Shows a message in the place of the one with the same key (no key: beside the others). One that stands there in the
+    /// same words already is not shown twice: an answer and whoever follows the job may both tell of its end.
     pub(crate) fn toast(&self, key: &'static str, flash: Flash) {
         let mut id = self.next_toast.get_value();
         self.next_toast.set_value(id + 1);
         self.toasts.update(|toasts| {
-            let same = |toast: &Toast| !key.is_empty() && toast.key == key;
+            let same = |toast: &Toast| (!key.is_empty() && toast.key == key) || toast.flash == flash;
             if let Some(old) = toasts.iter().find(|toast| same(toast) && toast.flash.tone == flash.tone) {
                 id = old.id;
             }
