@@ -20,6 +20,7 @@ use crate::{
         follow::Actions,
         session::{Session, Start, session},
     },
+    later,
     model::Timestamp,
     pages,
 };
@@ -39,6 +40,7 @@ pub fn shell() -> AnyView {
                 <link rel="icon" type="image/svg+xml" href=url(&assets.icon) />
                 <link rel="stylesheet" href=url(&assets.css) />
                 <link rel="modulepreload" href=url(&assets.js) />
+                <link rel="modulepreload" href=url(&assets.loader) />
                 <link
                     rel="preload"
                     href=url(&assets.wasm)
@@ -116,13 +118,13 @@ fn routes() -> AnyView {
     view! {
         <Routes fallback=pages::not_found>
             <Route path=path!("/jobs") view=guarded(pages::jobs) ssr=SsrMode::Async />
-            <Route path=path!("/jobs/new") view=guarded(pages::new_job) ssr=SsrMode::Async />
-            <Route path=path!("/jobs/:id") view=guarded(pages::job) ssr=SsrMode::Async />
-            <Route path=path!("/jobs/:id/cancel") view=guarded(pages::cancel) ssr=SsrMode::Async />
-            <Route path=path!("/jobs/:id/delete") view=guarded(pages::delete) ssr=SsrMode::Async />
-            <Route path=path!("/removals") view=guarded(pages::removals) ssr=SsrMode::Async />
-            <Route path=path!("/removals/:id") view=guarded(pages::removal) ssr=SsrMode::Async />
-            <Route path=path!("/audit") view=guarded(pages::audit) ssr=SsrMode::Async />
+            <Route path=path!("/jobs/new") view=guarded(later::new_job) ssr=SsrMode::Async />
+            <Route path=path!("/jobs/:id") view=guarded(later::job) ssr=SsrMode::Async />
+            <Route path=path!("/jobs/:id/cancel") view=guarded(later::cancel) ssr=SsrMode::Async />
+            <Route path=path!("/jobs/:id/delete") view=guarded(later::delete) ssr=SsrMode::Async />
+            <Route path=path!("/removals") view=guarded(later::removals) ssr=SsrMode::Async />
+            <Route path=path!("/removals/:id") view=guarded(later::removal) ssr=SsrMode::Async />
+            <Route path=path!("/audit") view=guarded(later::audit) ssr=SsrMode::Async />
             <Route path=path!("/sign-in") view=guarded(pages::sign_in) ssr=SsrMode::Async />
         </Routes>
     }

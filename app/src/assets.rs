@@ -10,7 +10,9 @@ pub struct AssetNames {
     pub start_js: String,
     /// The glue that wasm-bindgen wrote.
     pub js: String,
-    /// The WebAssembly.
+    /// What `js` loads the later parts of the WebAssembly with.
+    pub loader: String,
+    /// The WebAssembly that every page needs.
     pub wasm: String,
     /// The icon of the tab.
     pub icon: String,

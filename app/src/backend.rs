@@ -41,7 +41,54 @@ pub trait Backend: Send + Sync {
 }
 
 /// The backend as it stands in the context.
+#[cfg(not(target_family = "wasm"))]
 pub type SharedBackend = Arc<dyn Backend>;
+/// The backend as it stands in the context. The browser has only one, and knows it by its type: behind a pointer all
+/// answers would have to be readable from the first visit on, 40 kB of code for pages that may never be opened.
+#[cfg(target_family = "wasm")]
+pub type SharedBackend = Arc<crate::client::HttpBackend>;
+
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn jobs(&self, query: JobQuery) -> Answer<JobList> {
+        B::jobs(self, query)
+    }
+
+    fn job(&self, id: JobId) -> Answer<Job> {
+        B::job(self, id)
+    }
+
+    fn units(&self, id: JobId, query: UnitQuery) -> Answer<Page<Unit>> {
+        B::units(self, id, query)
+    }
+
+    fn log(&self, id: JobId, query: LogQuery) -> Answer<LogPage> {
+        B::log(self, id, query)
+    }
+
+    fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>> {
+        B::artifacts(self, id, cursor)
+    }
+
+    fn plan(&self, id: JobId) -> Answer<Plan> {
+        B::plan(self, id)
+    }
+
+    fn removals(&self, cursor: Option<String>) -> Answer<Page<Receipt>> {
+        B::removals(self, cursor)
+    }
+
+    fn removal(&self, id: JobId) -> Answer<Receipt> {
+        B::removal(self, id)
+    }
+
+    fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>> {
+        B::audit(self, cursor)
+    }
+
+    fn form_options(&self) -> Answer<FormOptions> {
+        B::form_options(self)
+    }
+}
 
 /// Who is signed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

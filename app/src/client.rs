@@ -9,12 +9,12 @@ use std::{
     rc::Rc,
 };
 
-use js_sys::{Function, Promise};
+use gloo_net::http::{Method, RequestBuilder};
+use gloo_timers::{callback::Timeout, future::TimeoutFuture};
 use send_wrapper::SendWrapper;
 use serde::de::DeserializeOwned;
-use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, Headers, RequestInit, Response};
+use wasm_bindgen::JsValue;
+use web_sys::AbortController;
 
 use crate::{
     backend::{Answer, Backend},
@@ -26,10 +26,10 @@ use crate::{
 };
 
 /// Milliseconds after which a question is given up.
-const DEADLINE_MS: i32 = 10_000;
+const DEADLINE_MS: u32 = 10_000;
 
 /// A delete may wait for 10 s in the server before it answers 202.
-const DELETE_DEADLINE_MS: i32 = 20_000;
+const DELETE_DEADLINE_MS: u32 = 20_000;
 
 /// The code of a problem that never reached a server, or got no answer from one.
 pub const NETWORK: &str = "NETWORK";
@@ -47,35 +47,23 @@ const KEPT_ADDRESSES: usize = 24;
 /// Aborts a request when it is dropped: the page that asked is gone, or the deadline is over.
 struct InFlight {
     controller: AbortController,
-    timer: Option<i32>,
-    _on_deadline: Closure<dyn FnMut()>,
+    _deadline: Timeout,
 }
 
 impl InFlight {
-    fn start(deadline_ms: i32, expired: Rc<Cell<bool>>) -> Result<Self, JsValue> {
+    fn start(deadline_ms: u32, expired: Rc<Cell<bool>>) -> Result<Self, JsValue> {
         let controller = AbortController::new()?;
         let aborted = controller.clone();
-        let on_deadline = Closure::new(move || {
+        let deadline = Timeout::new(deadline_ms, move || {
             expired.set(true);
             aborted.abort();
         });
-        let timer = web_sys::window().and_then(|window| {
-            window
-                .set_timeout_with_callback_and_timeout_and_arguments_0(
-                    on_deadline.as_ref().unchecked_ref(),
-                    deadline_ms,
-                )
-                .ok()
-        });
-        Ok(InFlight { controller, timer, _on_deadline: on_deadline })
+        Ok(InFlight { controller, _deadline: deadline })
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let (Some(window), Some(timer)) = (web_sys::window(), self.timer) {
-            window.clear_timeout_with_handle(timer);
-        }
         self.controller.abort();
     }
 }
@@ -97,38 +85,31 @@ fn network(detail: &str) -> Problem {
 }
 
 async fn exchange(
-    method: &str,
+    method: Method,
     url: &str,
     headers: &[(&str, &str)],
     body: Option<&str>,
-    deadline_ms: i32,
+    deadline_ms: u32,
 ) -> Result<Reply, Problem> {
     let expired = Rc::new(Cell::new(false));
     let answer = async {
-        let flight = InFlight::start(deadline_ms, expired.clone())?;
-        let init = RequestInit::new();
-        init.set_method(method);
-        init.set_signal(Some(&flight.controller.signal()));
-        let list = Headers::new()?;
-        list.set("accept", "application/json")?;
+        let flight = InFlight::start(deadline_ms, expired.clone()).map_err(|_| ())?;
+        let mut request = RequestBuilder::new(url)
+            .method(method)
+            .abort_signal(Some(&flight.controller.signal()))
+            .header("accept", "application/json");
         for (name, value) in headers {
-            list.set(name, value)?;
+            request = request.header(name, value);
         }
-        if let Some(body) = body {
-            list.set("content-type", "application/json")?;
-            init.set_body(&JsValue::from_str(body));
-        }
-        init.set_headers(&list);
-        let window = web_sys::window().ok_or(JsValue::NULL)?;
-        let response: Response = JsFuture::from(window.fetch_with_str_and_init(url, &init)).await?.dyn_into()?;
-        let text = JsFuture::from(response.text()?).await?;
-        Ok::<_, JsValue>(Reply {
-            status: response.status(),
-            etag: response.headers().get("etag")?,
-            body: text.as_string().unwrap_or_default(),
-        })
+        let request = match body {
+            Some(body) => request.header("content-type", "application/json").body(body),
+            None => request.build(),
+        };
+        let response = request.map_err(|_| ())?.send().await.map_err(|_| ())?;
+        let body = response.text().await.map_err(|_| ())?;
+        Ok(Reply { status: response.status(), etag: response.headers().get("etag"), body })
     };
-    answer.await.map_err(|_| {
+    answer.await.map_err(|()| {
         network(if expired.get() { "The server did not answer in time." } else { "The server cannot be reached." })
     })
 }
@@ -156,7 +137,7 @@ pub(crate) fn problem_of(status: u16, body: &str) -> Problem {
 async fn get<T: DeserializeOwned>(url: String) -> Result<T, Problem> {
     let kept = KEPT.with_borrow(|kept| kept.get(&url).cloned());
     let headers: Vec<(&str, &str)> = kept.iter().map(|(etag, _)| ("if-none-match", etag.as_str())).collect();
-    let mut reply = exchange("GET", &url, &headers, None, DEADLINE_MS).await?;
+    let mut reply = exchange(Method::GET, &url, &headers, None, DEADLINE_MS).await?;
     if let (304, Some((etag, body))) = (reply.status, kept) {
         reply = Reply { status: 200, etag: Some(etag), body };
     } else if let (200, Some(etag)) = (reply.status, &reply.etag) {
@@ -200,7 +181,7 @@ impl Backend for HttpBackend {
 
     fn plan(&self, id: JobId) -> Answer<Plan> {
         Box::pin(SendWrapper::new(async move {
-            let reply = exchange("DELETE", &api::delete(id, false, true, false), &[], None, DEADLINE_MS).await?;
+            let reply = exchange(Method::DELETE, &api::delete(id, false, true, false), &[], None, DEADLINE_MS).await?;
             decode(&reply)
         }))
     }
@@ -231,7 +212,7 @@ fn json<T: serde::Serialize>(body: &T) -> String {
 /// # Errors
 /// The server's problem, or one with the code [`NETWORK`].
 pub async fn cancel(id: JobId, request: &CancelRequest) -> Result<CancelAnswer, Problem> {
-    let reply = exchange("POST", &api::cancel(id), &[], Some(&json(request)), DEADLINE_MS).await?;
+    let reply = exchange(Method::POST, &api::cancel(id), &[], Some(&json(request)), DEADLINE_MS).await?;
     decode(&reply)
 }
 
@@ -240,7 +221,8 @@ pub async fn cancel(id: JobId, request: &CancelRequest) -> Result<CancelAnswer, 
 /// # Errors
 /// The server's problem, or one with the code [`NETWORK`].
 pub async fn delete(id: JobId, force: bool, keep_files: bool) -> Result<DeleteAnswer, Problem> {
-    let reply = exchange("DELETE", &api::delete(id, force, false, keep_files), &[], None, DELETE_DEADLINE_MS).await?;
+    let reply =
+        exchange(Method::DELETE, &api::delete(id, force, false, keep_files), &[], None, DELETE_DEADLINE_MS).await?;
     decode(&reply)
 }
 
@@ -249,7 +231,7 @@ pub async fn delete(id: JobId, force: bool, keep_files: bool) -> Result<DeleteAn
 /// # Errors
 /// The server's problem, or one with the code [`NETWORK`].
 pub async fn rerun(id: JobId, request: &RerunRequest) -> Result<Job, Problem> {
-    let reply = exchange("POST", &api::rerun(id), &[], Some(&json(request)), DEADLINE_MS).await?;
+    let reply = exchange(Method::POST, &api::rerun(id), &[], Some(&json(request)), DEADLINE_MS).await?;
     decode(&reply)
 }
 
@@ -258,16 +240,11 @@ pub async fn rerun(id: JobId, request: &RerunRequest) -> Result<Job, Problem> {
 /// # Errors
 /// The server's problem, or one with the code [`NETWORK`].
 pub async fn retry_removal(id: JobId) -> Result<Receipt, Problem> {
-    let reply = exchange("POST", &api::retry_removal(id), &[], Some("{}"), DELETE_DEADLINE_MS).await?;
+    let reply = exchange(Method::POST, &api::retry_removal(id), &[], Some("{}"), DELETE_DEADLINE_MS).await?;
     decode(&reply)
 }
 
 /// Waits. Dropping the future forgets the wait.
 pub(crate) async fn sleep(millis: i32) {
-    let promise = Promise::new(&mut |resolve: Function, _| {
-        if let Some(window) = web_sys::window() {
-            let _ = window.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, millis);
-        }
-    });
-    let _ = JsFuture::from(promise).await;
+    TimeoutFuture::new(u32::try_from(millis).unwrap_or(0)).await;
 }

@@ -7,9 +7,11 @@ pub mod backend;
 pub mod client;
 mod components;
 mod hooks;
+mod later;
 pub mod model;
 mod pages;
 pub mod paths;
 mod text;
 
 pub use app::{App, shell};
+pub use later::arrive;

@@ -10,7 +10,7 @@ use super::{
     notice::{alert, notice},
 };
 use crate::{
-    backend::SharedBackend,
+    backend::{Backend, SharedBackend},
     hooks::{
         follow::{Actions, Ask, Doing, Subject},
         session::Session,

@@ -75,7 +75,7 @@ pub(crate) fn topbar(session: Session) -> AnyView {
 
 fn account(session: Session) -> AnyView {
     let name = session.viewer();
-    let initials: String = name.chars().take(2).collect::<String>().to_uppercase();
+    let initials: String = name.chars().take(2).collect();
     let theme = RwSignal::new(Theme::System);
     Effect::new(move |_| {
         let recalled = Theme::recalled();

@@ -10,7 +10,7 @@ use super::{
     units::{DetailQuery, finished_line},
 };
 use crate::{
-    backend::{SharedBackend, Tone},
+    backend::{Backend, SharedBackend, Tone},
     hooks::{
         follow::{Actions, Ask, Subject},
         poll::keep_current,

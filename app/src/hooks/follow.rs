@@ -4,7 +4,7 @@
 use leptos::{prelude::*, task::spawn_local};
 
 use crate::{
-    backend::{Flash, SharedBackend, Tone},
+    backend::{Backend, Flash, SharedBackend, Tone},
     client::{self, sleep},
     hooks::{dom, poll, session::Session},
     model::{

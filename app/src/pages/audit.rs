@@ -7,7 +7,7 @@ use super::{
     removals::{cursor, pager},
 };
 use crate::{
-    backend::SharedBackend,
+    backend::{Backend, SharedBackend},
     hooks::{
         clock,
         poll::keep_current,

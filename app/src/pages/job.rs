@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{borrowed, instead, load, not_found, page, query_pairs};
 use crate::{
-    backend::SharedBackend,
+    backend::{Backend, SharedBackend},
     components::{
         about::about,
         actions::buttons,
@@ -37,7 +37,7 @@ use crate::{
 
 /// Which question stands on the page.
 #[derive(Clone, Copy, PartialEq)]
-enum Mode {
+pub(crate) enum Mode {
     View,
     Cancel,
     Delete,
@@ -54,22 +54,7 @@ struct First {
     plan: Option<Result<Plan, Problem>>,
 }
 
-/// `/jobs/{id}`
-pub(crate) fn job() -> AnyView {
-    in_mode(Mode::View)
-}
-
-/// `/jobs/{id}/cancel`
-pub(crate) fn cancel() -> AnyView {
-    in_mode(Mode::Cancel)
-}
-
-/// `/jobs/{id}/delete`
-pub(crate) fn delete() -> AnyView {
-    in_mode(Mode::Delete)
-}
-
-fn in_mode(mode: Mode) -> AnyView {
+pub(crate) fn in_mode(mode: Mode) -> AnyView {
     let params = use_params_map();
     let id = Memo::new(move |_| params.with(|params| params.get("id")).and_then(|id| id.parse::<JobId>().ok()));
     let pairs = query_pairs();

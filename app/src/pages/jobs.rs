@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::{borrowed, instead, load, page, query_pairs};
 use crate::{
-    backend::SharedBackend,
+    backend::{Backend, SharedBackend},
     components::{filters, icon::icon, job_row, notice},
     hooks::{
         follow::actions,
@@ -157,7 +157,7 @@ fn no_jobs() -> AnyView {
 }
 
 fn no_match(query: &JobQuery) -> AnyView {
-    let phases = query.phases.iter().map(|phase| phase.label().to_lowercase()).collect::<Vec<_>>();
+    let phases = query.phases.iter().map(|phase| phase.label().to_ascii_lowercase()).collect::<Vec<_>>();
     let sort = match phases.as_slice() {
         [one] => format!("{one} "),
         [] | [_, _, ..] => String::new(),

@@ -1,12 +1,12 @@
 //! One page an address. A page asks for all it shows in one go, is rendered with it by the server, and keeps it
 //! current in the browser.
 
-mod audit;
-mod job;
+pub(crate) mod audit;
+pub(crate) mod job;
 mod jobs;
-mod new_job;
-mod removal;
-mod removals;
+pub(crate) mod new_job;
+pub(crate) mod removal;
+pub(crate) mod removals;
 mod sign_in;
 mod upload;
 
@@ -17,12 +17,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub(crate) use audit::audit;
-pub(crate) use job::{cancel, delete, job};
 pub(crate) use jobs::jobs;
-pub(crate) use new_job::new_job;
-pub(crate) use removal::removal;
-pub(crate) use removals::removals;
 pub(crate) use sign_in::sign_in;
 
 use crate::{
@@ -48,7 +43,7 @@ where
 }
 
 /// Shown only while there is nothing to show yet.
-fn skeleton() -> AnyView {
+pub(crate) fn skeleton() -> AnyView {
     let line = || {
         view! { <div class="panel-body stack"><span class="sk sk-60"></span><span class="sk sk-40"></span></div> }
             .into_any()

@@ -9,7 +9,7 @@ use super::{
     upload::{self, Chosen, Sent, Stop},
 };
 use crate::{
-    backend::SharedBackend,
+    backend::{Backend, SharedBackend},
     components::{
         icon::{icon, large},
         modal::modal,

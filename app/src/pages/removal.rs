@@ -5,7 +5,7 @@ use leptos_router::hooks::use_params_map;
 
 use super::{instead, load, not_found, page, removals::state_look};
 use crate::{
-    backend::{SharedBackend, Tone},
+    backend::{Backend, SharedBackend, Tone},
     client,
     components::{
         icon::{icon, mark},
@@ -121,7 +121,7 @@ fn facts(receipt: &Receipt) -> AnyView {
         let took = text::duration(at.millis_since(receipt.requested_at));
         format!("{} UTC, took {took}", text::date(at))
     });
-    let was = format!("{}, was {}", receipt.kind.as_str(), receipt.last_phase.label().to_lowercase());
+    let was = format!("{}, was {}", receipt.kind.as_str(), receipt.last_phase.label().to_ascii_lowercase());
     view! {
         <dl class="facts">
             <dt>"State"</dt>
@@ -190,7 +190,7 @@ fn table(receipt: &Receipt) -> AnyView {
 fn leftover(left: &Leftover) -> AnyView {
     let (title, size, words) = match left {
         Leftover::Files { category, items, bytes, error } => (
-            format!("{} of {} could not be removed", text::count(*items), category.label().to_lowercase()),
+            format!("{} of {} could not be removed", text::count(*items), category.label().to_ascii_lowercase()),
             Some(text::bytes(*bytes)),
             error.clone(),
         ),

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::{instead, load, page, query_pairs};
 use crate::{
-    backend::SharedBackend,
+    backend::{Backend, SharedBackend},
     components::{icon::icon, notice, phase::tone},
     hooks::{
         clock,
@@ -108,7 +108,7 @@ fn row(session: Session, receipt: &Receipt) -> AnyView {
                     <a href=console::removal(receipt.job_id)>{receipt.name.clone()}</a>
                     <span>
                         <span class="mono">{receipt.job_id.short()}</span>
-                        {format!(" · {}, was {}", receipt.kind.as_str(), was.label().to_lowercase())}
+                        {format!(" · {}, was {}", receipt.kind.as_str(), was.label().to_ascii_lowercase())}
                     </span>
                 </div>
             </td>

@@ -32,6 +32,7 @@ pub(crate) fn asset_names() -> AssetNames {
         css: name("css"),
         start_js: name("start_js"),
         js: name("js"),
+        loader: name("loader"),
         wasm: name("wasm"),
         icon: name("icon"),
         icons: name("icons"),
@@ -187,6 +188,7 @@ mod tests {
         for (name, kind) in [
             (&names.wasm, "application/wasm"),
             (&names.js, "text/javascript; charset=utf-8"),
+            (&names.loader, "text/javascript; charset=utf-8"),
             (&names.start_js, "text/javascript; charset=utf-8"),
             (&names.css, "text/css; charset=utf-8"),
             (&names.icons, "image/svg+xml"),

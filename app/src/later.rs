@@ -1,0 +1,121 @@
+//! What the browser loads when it is wanted. The list, the dialogs, and all that pages share, is in the first
+//! WebAssembly; the page of a job and the other pages are parts of their own. The bundler cuts them apart at the functions that
+//! are marked here with `wasm_split`: a part is what can only be reached through them. In the server they are plain
+//! functions. (Of 440 kB after Brotli the list needs 276 kB.)
+//!
+//! Hydration needs the code of the page that it takes over at once: [`arrive`] loads it before.
+
+use std::{future::Future, pin::Pin};
+
+use leptos::prelude::*;
+use leptos_router::hooks::use_url;
+use wasm_split_helpers::{SplitLoaderError, wasm_split};
+
+use crate::{
+    hooks::dom,
+    pages::{self, job::Mode},
+    paths::console,
+};
+
+/// A part could not be loaded: the server is away, or of another version by now and has no such file.
+struct Unavailable;
+
+impl From<SplitLoaderError> for Unavailable {
+    fn from(_: SplitLoaderError) -> Self {
+        Unavailable
+    }
+}
+
+type Built = Result<AnyView, Unavailable>;
+
+/// Pages that share a part.
+enum Other {
+    NewJob,
+    Removals,
+    Removal,
+    Audit,
+}
+
+#[wasm_split(job, fallible, preload(load_job))]
+fn job_part(mode: Mode) -> Built {
+    Ok(untrack(move || pages::job::in_mode(mode)))
+}
+
+#[wasm_split(other, fallible, preload(load_other))]
+fn other_part(page: Other) -> Built {
+    Ok(untrack(move || match page {
+        Other::NewJob => pages::new_job::new_job(),
+        Other::Removals => pages::removals::removals(),
+        Other::Removal => pages::removal::removal(),
+        Other::Audit => pages::audit::audit(),
+    }))
+}
+
+/// `/jobs/{id}`
+pub(crate) fn job() -> AnyView {
+    page(|| job_part(Mode::View))
+}
+
+/// `/jobs/{id}/cancel`
+pub(crate) fn cancel() -> AnyView {
+    page(|| job_part(Mode::Cancel))
+}
+
+/// `/jobs/{id}/delete`
+pub(crate) fn delete() -> AnyView {
+    page(|| job_part(Mode::Delete))
+}
+
+/// `/jobs/new`
+pub(crate) fn new_job() -> AnyView {
+    page(|| other_part(Other::NewJob))
+}
+
+/// `/removals`
+pub(crate) fn removals() -> AnyView {
+    page(|| other_part(Other::Removals))
+}
+
+/// `/removals/{id}`
+pub(crate) fn removal() -> AnyView {
+    page(|| other_part(Other::Removal))
+}
+
+/// `/audit`
+pub(crate) fn audit() -> AnyView {
+    page(|| other_part(Other::Audit))
+}
+
+/// A skeleton until the page is there.
+fn page<F>(part: fn() -> F) -> AnyView
+where
+    F: Future<Output = Built> + Send + 'static,
+{
+    let url = use_url();
+    let view = move || {
+        let part: Pin<Box<dyn Future<Output = Built> + Send>> = Box::pin(part());
+        Suspend::new(async move {
+            part.await.unwrap_or_else(|Unavailable| {
+                // From the server it comes complete, with what belongs to it.
+                dom::leave_for(&url.with_untracked(|url| format!("{}?{}", url.path(), url.search())));
+                ().into_any()
+            })
+        })
+    };
+    view! { <Suspense fallback=pages::skeleton>{view}</Suspense> }.into_any()
+}
+
+/// Loads what the page of this address needs, so that it can be hydrated. `false` if that cannot be had; the page then
+/// stays as the server sent it, which works as well.
+pub async fn arrive() -> bool {
+    let here = dom::here();
+    let path = here.split('?').next().unwrap_or_default();
+    let loaded = if path == console::JOBS || path == console::SIGN_IN {
+        Ok(())
+    } else if path.starts_with(console::JOBS) && path != console::NEW_JOB {
+        load_job().await
+    } else {
+        load_other().await
+    };
+    loaded.is_ok()
+}
