@@ -6,6 +6,9 @@
 
 pub mod files;
 
+mod confines;
+mod trees;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use app::model::{JobId, Kind, Phase, RunId, StopEvidence};

@@ -1,0 +1,289 @@
+//! Units that are run as a process tree: what the kinds have in common whose work is local commands. A kind prepares
+//! the command; start, stop with evidence, results and recovery are here, the evidence comes from
+//! [`process`](crate::process).
+
+pub(super) mod output;
+
+use std::{io, time::Duration};
+
+use app::model::StopEvidence;
+use tokio::sync::watch;
+
+use super::{Recovery, RunContext, RunOutcome, RunPlace, Stop};
+use crate::{
+    data::{DataFolder, make_folder},
+    engine::clock,
+    error::{Error, Result},
+    process::{self, LaunchError, Spawner, StopHow, Tree, TreeCommand, TreeExit, TreeReport},
+    store::{ClaimedRun, OpenRun, Verdict},
+};
+
+/// How much longer than its grace a stop may take before a recovery gives up waiting for the supervisor.
+const RECOVERY_MARGIN: Duration = Duration::from_secs(10);
+
+/// What a kind makes of a claimed unit.
+pub(super) enum Prepared {
+    /// To be run.
+    Ready(TreeCommand),
+    /// It cannot be run; one sentence.
+    Failed(String),
+}
+
+/// The runs of one kind. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct TreeRuns {
+    data: DataFolder,
+    spawner: Spawner,
+}
+
+impl TreeRuns {
+    pub(super) fn new(data: DataFolder, spawner: Spawner) -> Self {
+        TreeRuns { data, spawner }
+    }
+
+    /// Prepares, starts and follows one tree to its end or its proven stop. `prepare` may block.
+    pub(super) async fn run<F>(&self, context: RunContext, prepare: F) -> RunOutcome
+    where
+        F: FnOnce(ClaimedRun) -> Result<Prepared> + Send + 'static,
+    {
+        let run = context.claimed.run_id;
+        match self.attempt(context.claimed, context.stop, prepare).await {
+            Ok(outcome) => outcome,
+            Err(Error::DiskFull) => failed("no space left on the disk".to_owned()),
+            Err(error) => {
+                tracing::error!(%run, error = &error as &dyn std::error::Error, "a run could not be carried out");
+                failed("the server could not carry it out; its log says why".to_owned())
+            }
+        }
+    }
+
+    async fn attempt<F>(&self, claimed: ClaimedRun, mut stop: watch::Receiver<Stop>, prepare: F) -> Result<RunOutcome>
+    where
+        F: FnOnce(ClaimedRun) -> Result<Prepared> + Send + 'static,
+    {
+        let place = RunPlace::from(&claimed);
+        let prepared = self
+            .blocking(move |runs| {
+                make_folder(&runs.data.out(place.job_id, place.run_id))?;
+                make_folder(&runs.data.logs(place.job_id))?;
+                prepare(claimed)
+            })
+            .await?;
+        let command = match prepared {
+            Prepared::Ready(command) => command,
+            Prepared::Failed(why) => return Ok(failed(why)),
+        };
+        if *stop.borrow_and_update() != Stop::No {
+            return Ok(never_started());
+        }
+        let timeout = command.timeout;
+        let tree = match self.spawner.launch(command).await {
+            Ok(tree) => tree,
+            Err(error) => return not_launched(error),
+        };
+        let report = follow(tree, stop).await.map_err(|error| Error::internal("a process tree was lost", error))?;
+        self.blocking(move |runs| Ok(runs.outcome(place, report, timeout))).await
+    }
+
+    /// As [`JobKind::adopt`](super::JobKind::adopt).
+    pub(super) async fn adopt(&self, run: RunPlace) -> Result<()> {
+        self.blocking(move |runs| {
+            let place = runs.data.unit_artifacts(run.job_id, run.unit);
+            Ok(output::adopt(&runs.data.out(run.job_id, run.run_id), &place)?)
+        })
+        .await
+    }
+
+    /// As [`JobKind::disown`](super::JobKind::disown).
+    pub(super) async fn disown(&self, run: RunPlace) {
+        let removed =
+            self.blocking(move |runs| Ok(output::remove(&runs.data.unit_artifacts(run.job_id, run.unit))?)).await;
+        if let Err(error) = removed {
+            tracing::warn!(run = %run.run_id, %error, "files of a fenced run stay until the job is deleted");
+        }
+    }
+
+    /// As [`JobKind::discard`](super::JobKind::discard).
+    pub(super) async fn discard(&self, run: RunPlace) {
+        let removed = self.blocking(move |runs| Ok(output::remove(&runs.data.work(run.job_id, run.run_id))?)).await;
+        if let Err(error) = removed {
+            tracing::warn!(run = %run.run_id, %error, "what a failed run made stays until the job is deleted");
+        }
+    }
+
+    /// As [`JobKind::tidy`](super::JobKind::tidy).
+    pub(super) async fn tidy(&self, run: RunPlace) {
+        let tidied = self
+            .blocking(move |runs| {
+                runs.tidy_now(run);
+                Ok(())
+            })
+            .await;
+        if let Err(error) = tidied {
+            tracing::warn!(run = %run.run_id, %error, "a finished run was not tidied up");
+        }
+    }
+
+    fn tidy_now(&self, place: RunPlace) {
+        let work = self.data.work(place.job_id, place.run_id);
+        if let Err(error) = output::remove(&work) {
+            tracing::warn!(run = %place.run_id, %error, "scratch of a finished run stays until the job is deleted");
+        }
+        process::forget(&self.data.runs(), place.run_id);
+    }
+
+    /// As [`JobKind::recover`](super::JobKind::recover).
+    pub(super) async fn recover(
+        &self,
+        run: &OpenRun,
+        grace: Duration,
+        stop: watch::Receiver<Stop>,
+    ) -> Result<Recovery> {
+        let how = move || match *stop.borrow() {
+            Stop::Kill => StopHow::Kill,
+            Stop::No | Stop::Graceful => StopHow::Graceful,
+        };
+        let wait = grace + RECOVERY_MARGIN;
+        let place = RunPlace::from(run);
+        let report = match process::recover(&self.data.runs(), run.run_id, run.started_at, wait, how).await? {
+            process::Recovered::Report(report) => report,
+            process::Recovered::Searched(evidence) => return Ok(Recovery::Stopped(evidence)),
+        };
+        let outcome = self.blocking(move |runs| Ok(runs.outcome(place, report, None))).await?;
+        Ok(match (&outcome.verdict, &outcome.stop) {
+            (Verdict::Cancelled, Some(evidence)) => Recovery::Stopped(evidence.clone()),
+            (Verdict::Cancelled | Verdict::Succeeded | Verdict::Failed(_), _) => Recovery::Finished(outcome),
+        })
+    }
+
+    fn outcome(&self, place: RunPlace, report: TreeReport, timeout: Option<Duration>) -> RunOutcome {
+        let out = self.data.out(place.job_id, place.run_id);
+        // After a crash the files may have moved to their place already.
+        let found = if out.exists() { out } else { self.data.unit_artifacts(place.job_id, place.unit) };
+        let mut outcome = outcome_of(report, timeout);
+        match output::list(&found, place.unit) {
+            Ok(produced) => outcome.produced = produced,
+            Err(error) => {
+                tracing::warn!(run = %place.run_id, %error, "what a run produced could not be listed");
+                if outcome.verdict == Verdict::Succeeded {
+                    outcome.verdict = Verdict::Failed(format!("its output could not be read: {error}"));
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
+        let runs = self.clone();
+        tokio::task::spawn_blocking(move || work(&runs)).await.map_err(|error| Error::internal("work failed", error))?
+    }
+}
+
+/// Waits for the end of a tree and passes on every order to stop.
+async fn follow(tree: Tree, mut stop: watch::Receiver<Stop>) -> io::Result<TreeReport> {
+    let stopper = tree.stopper();
+    let orders = async {
+        loop {
+            let order = *stop.borrow_and_update();
+            match order {
+                Stop::No => {}
+                Stop::Graceful => stopper.stop(StopHow::Graceful),
+                Stop::Kill => {
+                    stopper.stop(StopHow::Kill);
+                    break;
+                }
+            }
+            if stop.changed().await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        report = tree.wait() => report,
+        () = orders => Err(io::Error::other("stop orders ended")),
+    }
+}
+
+/// From what was seen of a tree to what it means for the unit.
+fn outcome_of(report: TreeReport, timeout: Option<Duration>) -> RunOutcome {
+    let mut exit_code = None;
+    let verdict = if report.timed_out {
+        Verdict::Failed(match timeout {
+            Some(timeout) => format!("timed out after {} s, stopped", timeout.as_secs()),
+            None => "timed out, stopped".to_owned(),
+        })
+    } else if report.signalled {
+        Verdict::Cancelled
+    } else {
+        match report.exit {
+            TreeExit::Code(0) => {
+                exit_code = Some(0);
+                Verdict::Succeeded
+            }
+            TreeExit::Code(code) => {
+                exit_code = Some(code);
+                Verdict::Failed(format!("exit status {code}"))
+            }
+            TreeExit::Signal(signal) => Verdict::Failed(format!("ended by signal {signal}")),
+            TreeExit::NotStarted(why) => Verdict::Failed(why),
+            TreeExit::Lost if report.stop.is_some() => Verdict::Cancelled,
+            TreeExit::Lost => Verdict::Failed("nobody saw its end".to_owned()),
+        }
+    };
+    RunOutcome { verdict, exit_code, stop: report.stop, produced: Vec::new() }
+}
+
+/// A server that cannot start anything now is no fault of the unit: it is given back.
+fn not_launched(error: LaunchError) -> Result<RunOutcome> {
+    tracing::warn!(error = &error as &dyn std::error::Error, "a run could not be started");
+    match error {
+        LaunchError::Lock(error) => Err(Error::from(error)),
+        LaunchError::ShuttingDown | LaunchError::Spawner(_) => Ok(never_started()),
+    }
+}
+
+fn failed(why: String) -> RunOutcome {
+    RunOutcome { verdict: Verdict::Failed(why), exit_code: None, stop: None, produced: Vec::new() }
+}
+
+fn never_started() -> RunOutcome {
+    let stop = Some(StopEvidence::never_started(clock::now()));
+    RunOutcome { verdict: Verdict::Cancelled, exit_code: None, stop, produced: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use app::model::Timestamp;
+
+    use super::*;
+
+    fn report(exit: TreeExit) -> TreeReport {
+        TreeReport {
+            exit,
+            started_at: Timestamp(0),
+            ended_at: Timestamp(1),
+            timed_out: false,
+            signalled: false,
+            leftovers: 0,
+            log_bytes: 0,
+            stop: None,
+        }
+    }
+
+    #[test]
+    fn how_a_command_ended_is_said_in_a_sentence() {
+        let verdict = |report| outcome_of(report, Some(Duration::from_secs(600))).verdict;
+        assert_eq!(verdict(report(TreeExit::Code(0))), Verdict::Succeeded);
+        assert_eq!(verdict(report(TreeExit::Code(3))), Verdict::Failed("exit status 3".to_owned()));
+        assert_eq!(verdict(report(TreeExit::Signal(9))), Verdict::Failed("ended by signal 9".to_owned()));
+        let timed_out = TreeReport { timed_out: true, signalled: true, ..report(TreeExit::Signal(15)) };
+        assert_eq!(verdict(timed_out), Verdict::Failed("timed out after 600 s, stopped".to_owned()));
+    }
+
+    #[test]
+    fn a_unit_that_got_a_signal_is_cancelled_whatever_its_exit_code() {
+        let stopped = TreeReport { signalled: true, ..report(TreeExit::Code(0)) };
+        assert_eq!(outcome_of(stopped, None).verdict, Verdict::Cancelled);
+    }
+}
