@@ -45,6 +45,7 @@ test: lint build ## everything: format, lints, unit, integration and browser tes
 lint: wasm-target
 	@if command -v rustup >/dev/null; then rustup component add rustfmt clippy >/dev/null 2>&1 || true; fi
 	cargo fmt --check
+	cargo clippy --release -p belay-vision --all-targets -- -D warnings
 	cargo clippy --release -p belay-server --all-targets -- -D warnings
 	cargo clippy --release -p belay-app --features ssr --all-targets -- -D warnings
 	cargo clippy --release -p belay-frontend --bin bundle -- -D warnings
@@ -52,6 +53,7 @@ lint: wasm-target
 
 unit:
 	@failed=0; \
+	cargo $(RUNNER) --release --no-fail-fast -p belay-vision || failed=1; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-server || failed=1; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-app --features ssr || failed=1; \
 	exit $$failed
