@@ -14,7 +14,7 @@ LOGS := target/test-logs
 # Browser and server must agree on it, so it is set for every build below.
 export RUSTFLAGS := --cfg erase_components
 
-.PHONY: help build bundle wasm-target run test lint unit browser bench fmt
+.PHONY: help build bundle wasm-target run test lint ffmpeg unit browser bench fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,18 +51,27 @@ lint: wasm-target
 	cargo clippy --release -p belay-frontend --bin bundle -- -D warnings
 	cargo clippy --profile wasm-release -p belay-frontend --lib --target wasm32-unknown-unknown -- -D warnings
 
-unit:
+ffmpeg:
+	@command -v ffmpeg >/dev/null || .ci/apt-install ffmpeg
+
+unit: ffmpeg
 	@failed=0; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-vision || failed=1; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-server || failed=1; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-app --features ssr || failed=1; \
 	exit $$failed
 
-browser:
+browser: ffmpeg
 	chromium=$$(end2end/setup) && cd end2end && CHROMIUM_PATH=$$chromium npx --no-install playwright test
 
-bench: build ## measure speed and size, print the table
-	cargo bench -p belay-server
+bench: build ffmpeg ## measure speed, size and accuracy, print the tables
+	@if [ ! -x target/opencv/bin/python ]; then \
+		(python3 -m venv target/opencv && target/opencv/bin/pip install -q opencv-python-headless) \
+		|| { rm -rf target/opencv; echo 'no OpenCV to compare with (needs python3-venv)'; }; \
+	fi
+	cargo run --release -p belay-vision --example accuracy -- target/accuracy \
+		$$([ -x target/opencv/bin/python ] && echo --python target/opencv/bin/python)
+	BELAY_BENCH_SET=$(CURDIR)/target/accuracy cargo bench -p belay-server
 
 fmt: ## format the Rust sources
 	cargo fmt

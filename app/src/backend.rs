@@ -9,8 +9,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, Page, Plan, Problem, Receipt,
-    Timestamp, Unit, UnitQuery,
+    Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan,
+    Problem, Receipt, Timestamp, Unit, UnitQuery,
 };
 
 /// What a question comes to.
@@ -28,6 +28,8 @@ pub trait Backend: Send + Sync {
     fn log(&self, id: JobId, query: LogQuery) -> Answer<LogPage>;
     /// A page of its artifacts.
     fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>>;
+    /// What a `product_matching` job has found so far.
+    fn matches(&self, id: JobId) -> Answer<MatchResults>;
     /// What a delete would remove (a dry run).
     fn plan(&self, id: JobId) -> Answer<Plan>;
     /// A page of the receipts.
@@ -63,6 +65,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 
     fn log(&self, id: JobId, query: LogQuery) -> Answer<LogPage> {
         B::log(self, id, query)
+    }
+
+    fn matches(&self, id: JobId) -> Answer<MatchResults> {
+        B::matches(self, id)
     }
 
     fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>> {

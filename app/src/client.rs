@@ -20,7 +20,7 @@ use crate::{
     backend::{Answer, Backend},
     model::{
         Artifact, AuditEvent, CancelAnswer, CancelRequest, DeleteAnswer, FormOptions, Job, JobId, JobList, JobQuery,
-        LogPage, LogQuery, Page, Plan, Problem, Receipt, RerunRequest, Unit, UnitQuery,
+        LogPage, LogQuery, MatchResults, Page, Plan, Problem, Receipt, RerunRequest, Unit, UnitQuery,
     },
     paths::api,
 };
@@ -173,6 +173,10 @@ impl Backend for HttpBackend {
 
     fn log(&self, id: JobId, query: LogQuery) -> Answer<LogPage> {
         answer(api::log(id, &query))
+    }
+
+    fn matches(&self, id: JobId) -> Answer<MatchResults> {
+        answer(api::matches(id))
     }
 
     fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{JobId, JobQuery, LogQuery, UnitQuery};
+use crate::model::{JobId, JobQuery, Kind, LogQuery, UnitQuery};
 
 /// `base` with `pairs` as a percent-encoded query.
 #[must_use]
@@ -34,7 +34,7 @@ pub fn encode(text: &str) -> String {
 
 /// Pages of the console.
 pub mod console {
-    use super::{JobId, JobQuery, with_query};
+    use super::{JobId, JobQuery, Kind, with_query};
 
     pub const JOBS: &str = "/jobs";
     pub const NEW_JOB: &str = "/jobs/new";
@@ -43,6 +43,15 @@ pub mod console {
     pub const SIGN_IN: &str = "/sign-in";
     /// Form target: ends the session.
     pub const SIGN_OUT: &str = "/sign-out";
+
+    /// The form of a new job of this kind.
+    #[must_use]
+    pub fn new_job(kind: Kind) -> String {
+        match kind {
+            Kind::Files => NEW_JOB.to_owned(),
+            Kind::ProductMatching => format!("{NEW_JOB}?kind={kind}"),
+        }
+    }
 
     /// The list under a query.
     #[must_use]
@@ -163,6 +172,12 @@ pub mod api {
     pub fn artifacts(id: JobId, cursor: Option<&str>) -> String {
         let pairs: Vec<_> = cursor.into_iter().map(|cursor| ("cursor", cursor.to_owned())).collect();
         with_query(&format!("/api/jobs/{id}/artifacts"), &pairs)
+    }
+
+    /// What a `product_matching` job has found.
+    #[must_use]
+    pub fn matches(id: JobId) -> String {
+        format!("/api/jobs/{id}/matches")
     }
 
     /// One artifact; `path` as [`Artifact::path`](crate::model::Artifact::path) gives it, already encoded.

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::{
-    model::{FilesSpec, Job, PhaseClass, Spec},
+    model::{FilesSpec, Job, PhaseClass, ProductMatchingSpec, Spec},
     text,
 };
 
@@ -29,41 +29,57 @@ fn paths(paths: &[String]) -> Vec<AnyView> {
 }
 
 /// The first few paths; the others behind a word, and not without end either.
-fn inputs(job: &Job, spec: &FilesSpec) -> AnyView {
-    let all = spec.inputs.as_slice();
-    if all.is_empty() {
-        return fact("Inputs", format!("{} uploaded", text::counted(job.progress.total, job.kind.unit_nouns())));
-    }
+fn folded(term: &'static str, all: &[String]) -> AnyView {
     // One more than is seen is no reason to unfold anything.
     let (seen, rest) = if all.len() <= SEEN + 1 { (all, [].as_slice()) } else { all.split_at(SEEN) };
     let shown = rest.get(..UNFOLDED).unwrap_or(rest);
     let unseen = rest.len() - shown.len();
+    let label = format!("More {}", term.to_ascii_lowercase());
     let more = (!rest.is_empty()).then(|| {
         view! {
             <details class="more">
                 <summary>{format!("and {} more", text::count(rest.len() as u64))}</summary>
-                <ul class="paths scroll" tabindex="0" role="list" aria-label="More inputs">
+                <ul class="paths scroll" tabindex="0" role="list" aria-label=label>
                     {paths(shown)}
                     {(unseen > 0).then(|| view! { <li>{format!("… {} more in the API", text::count(unseen as u64))}</li> })}
                 </ul>
             </details>
         }
     });
-    view! { <dt>"Inputs"</dt><dd><ul class="paths">{paths(seen)}</ul>{more}</dd> }.into_any()
+    view! { <dt>{term}</dt><dd><ul class="paths">{paths(seen)}</ul>{more}</dd> }.into_any()
+}
+
+fn files(job: &Job, spec: &FilesSpec) -> AnyView {
+    let seconds = |term, seconds: Option<u32>| seconds.map(|s| fact(term, text::duration(i64::from(s) * 1_000)));
+    let inputs = if spec.inputs.is_empty() {
+        fact("Inputs", format!("{} uploaded", text::counted(job.progress.total, job.kind.unit_nouns())))
+    } else {
+        folded("Inputs", &spec.inputs)
+    };
+    view! {
+        {command(spec)}
+        {inputs}
+        {spec.parallel.map(|parallel| fact("Parallel", format!("{parallel} at a time")))}
+        {seconds("Time limit", spec.timeout_s)}
+        {seconds("Grace", spec.grace_s)}
+    }
+    .into_any()
+}
+
+fn matching(spec: &ProductMatchingSpec) -> AnyView {
+    view! {
+        {(!spec.products.is_empty()).then(|| folded("Products", &spec.products))}
+        {(!spec.videos.is_empty()).then(|| folded("Videos", &spec.videos))}
+        {spec.frame_rate.map(|rate| fact("Frames a second", rate.to_string()))}
+    }
+    .into_any()
 }
 
 /// What was asked for: it never changes.
 fn asked(job: &Job) -> Option<AnyView> {
-    job.spec.as_ref().map(|Spec::Files(spec)| {
-        let seconds = |term, seconds: Option<u32>| seconds.map(|s| fact(term, text::duration(i64::from(s) * 1_000)));
-        view! {
-            {command(spec)}
-            {inputs(job, spec)}
-            {spec.parallel.map(|parallel| fact("Parallel", format!("{parallel} at a time")))}
-            {seconds("Time limit", spec.timeout_s)}
-            {seconds("Grace", spec.grace_s)}
-        }
-        .into_any()
+    job.spec.as_ref().map(|spec| match spec {
+        Spec::Files(spec) => files(job, spec),
+        Spec::ProductMatching(spec) => matching(spec),
     })
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod icon;
 pub(crate) mod job_row;
 pub(crate) mod live;
 pub(crate) mod log;
+pub(crate) mod matches;
 pub(crate) mod menu;
 pub(crate) mod modal;
 pub(crate) mod notice;

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod error;
 pub mod id;
 pub mod job;
+pub mod matching;
 pub mod page;
 pub mod phase;
 pub mod removal;
@@ -22,10 +23,11 @@ pub use job::{
     Allowed, Artifact, CancelAnswer, CancelOutcome, CancelRequest, Cancellation, DEFAULT_REASON, Job, JobList,
     MAX_NOTES_CHARS, Permit, PhaseCount, PhaseCounts, PhaseProgress, Progress, RerunRequest, RerunUnits, WaitingRun,
 };
+pub use matching::{Keyframe, MatchResults, MatchedProduct, MatchedVideo, Sighting};
 pub use page::{JobQuery, JobSort, Page, UnitQuery};
 pub use phase::{Phase, PhaseClass};
 pub use removal::{Category, DeleteAnswer, DeleteStatus, Leftover, Plan, PlanItem, Receipt, ReceiptItem, ReceiptState};
-pub use spec::{FilesSpec, FormOptions, Kind, NewJob, PresetInfo, RootInfo, Spec, split_words};
+pub use spec::{FilesSpec, FormOptions, Kind, NewJob, PresetInfo, ProductMatchingSpec, RootInfo, Spec, split_words};
 pub use stop::{StopEvidence, StopMethod, StopStep, StopStepKind, StopSummary};
 pub use time::Timestamp;
 pub use unit::{LogLine, LogPage, LogQuery, LogStream, Unit, UnitStatus};

@@ -19,7 +19,13 @@ pub enum Category {
     JobData,
     /// Files that were uploaded for the job.
     Inputs,
-    /// Files that the job made.
+    /// `product_matching`: product images and the masks and features made of them.
+    Images,
+    /// `product_matching`: frames cut from videos, keyframes and their features.
+    Frames,
+    /// `product_matching`: matches, pictures of evidence, results.
+    Matches,
+    /// Other files that the job made.
     Results,
     /// Output of its runs.
     Logs,
@@ -31,8 +37,17 @@ pub enum Category {
 
 impl Category {
     /// All, in the order of plan and receipt.
-    pub const ALL: [Category; 6] =
-        [Category::JobData, Category::Inputs, Category::Results, Category::Logs, Category::Scratch, Category::Records];
+    pub const ALL: [Category; 9] = [
+        Category::JobData,
+        Category::Inputs,
+        Category::Images,
+        Category::Frames,
+        Category::Matches,
+        Category::Results,
+        Category::Logs,
+        Category::Scratch,
+        Category::Records,
+    ];
 
     /// The name in JSON and SQL.
     #[must_use]
@@ -40,6 +55,9 @@ impl Category {
         match self {
             Category::JobData => "job_data",
             Category::Inputs => "inputs",
+            Category::Images => "images",
+            Category::Frames => "frames",
+            Category::Matches => "matches",
             Category::Results => "results",
             Category::Logs => "logs",
             Category::Scratch => "scratch",
@@ -53,6 +71,9 @@ impl Category {
         match self {
             Category::JobData => "Job data and metadata",
             Category::Inputs => "Uploaded inputs",
+            Category::Images => "Product images and masks",
+            Category::Frames => "Video frames and keyframes",
+            Category::Matches => "Match results and evidence",
             Category::Results => "Result files",
             Category::Logs => "Logs",
             Category::Scratch => "Unfinished work",
@@ -65,7 +86,22 @@ impl Category {
     pub const fn nouns(self) -> (&'static str, &'static str) {
         match self {
             Category::JobData | Category::Records => ("record", "records"),
-            Category::Inputs | Category::Results | Category::Logs | Category::Scratch => ("file", "files"),
+            Category::Inputs
+            | Category::Images
+            | Category::Frames
+            | Category::Matches
+            | Category::Results
+            | Category::Logs
+            | Category::Scratch => ("file", "files"),
+        }
+    }
+
+    /// Files that the job made and that `keep_files` leaves.
+    #[must_use]
+    pub const fn is_artifact(self) -> bool {
+        match self {
+            Category::Images | Category::Frames | Category::Matches | Category::Results => true,
+            Category::JobData | Category::Inputs | Category::Logs | Category::Scratch | Category::Records => false,
         }
     }
 }

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::removal::Category;
+
 /// What sort of job. A kind is listed here when it is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -11,17 +13,20 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// A command for each file.
     Files,
+    /// Finds products in videos.
+    ProductMatching,
 }
 
 impl Kind {
     /// All kinds, in the order in which the form offers them.
-    pub const ALL: [Kind; 1] = [Kind::Files];
+    pub const ALL: [Kind; 2] = [Kind::Files, Kind::ProductMatching];
 
     /// The name in JSON, SQL and URLs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Files => "files",
+            Kind::ProductMatching => "product_matching",
         }
     }
 
@@ -30,6 +35,7 @@ impl Kind {
     pub const fn unit_nouns(self) -> (&'static str, &'static str) {
         match self {
             Kind::Files => ("file", "files"),
+            Kind::ProductMatching => ("unit", "units"),
         }
     }
 
@@ -37,7 +43,21 @@ impl Kind {
     #[must_use]
     pub const fn partial_when_cancelled(self) -> bool {
         match self {
-            Kind::Files => false,
+            Kind::Files | Kind::ProductMatching => false,
+        }
+    }
+
+    /// What a file is that a unit made, by the first folder of its path below the unit's artifacts.
+    #[must_use]
+    pub fn category_of(self, folder: &str) -> Category {
+        match self {
+            Kind::Files => Category::Results,
+            Kind::ProductMatching => match folder {
+                "images" | "masks" => Category::Images,
+                "frames" | "keyframes" => Category::Frames,
+                "matches" | "evidence" | "results" => Category::Matches,
+                _ => Category::Results,
+            },
         }
     }
 }
@@ -93,16 +113,45 @@ pub struct FilesSpec {
     pub grace_s: Option<u32>,
 }
 
-/// A spec of any kind. On the wire the bare object; the job's `kind` says which.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Spec of kind `product_matching`. Uploads come beside the paths, in parts `products` and `videos`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub struct ProductMatchingSpec {
+    /// Product images (PNG, JPEG, WebP) or folders of them, absolute or relative to a configured root. A `.csv` among
+    /// them is a manifest: a line `product,image` for each image, so that a product may have a name of its own, and
+    /// several images.
+    #[serde(default)]
+    pub products: Vec<String>,
+    /// Videos, or folders of them.
+    #[serde(default)]
+    pub videos: Vec<String>,
+    /// Uses a set of products and videos that is generated, instead of files: to try it out.
+    #[serde(default)]
+    pub sample: bool,
+    /// Frames a second that are looked at, 0.1 to 10; default 2.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub frame_rate: Option<f64>,
+    /// Units at once; at least 1. Default and upper bound: the worker's slots.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parallel: Option<u32>,
+    /// Seconds between SIGTERM and SIGKILL; default 2, at most 3,600.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grace_s: Option<u32>,
+}
+
+/// A spec of any kind. On the wire the bare object; the job's `kind` says which. (No spec of one kind can be read as one
+/// of another: unknown fields are refused, and `products` and `videos` are always there.)
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub enum Spec {
     Files(FilesSpec),
+    ProductMatching(ProductMatchingSpec),
 }
 
 /// Body of `POST /api/jobs`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct NewJob {

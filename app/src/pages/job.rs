@@ -17,7 +17,7 @@ use crate::{
         delete_dialog::delete_form,
         icon::{icon, spinning},
         log::{self, LogView},
-        notice,
+        matches, notice,
         panel::panel,
         phase,
         progress::{cancelled, legend, progress, tally},
@@ -31,7 +31,9 @@ use crate::{
         poll::{Live, keep_current},
         session::{Session, session},
     },
-    model::{Artifact, Job, JobId, LogPage, LogQuery, Page, Phase, PhaseProgress, Plan, Problem, Unit},
+    model::{
+        Artifact, Job, JobId, Kind, LogPage, LogQuery, MatchResults, Page, Phase, PhaseProgress, Plan, Problem, Unit,
+    },
     paths::console,
 };
 
@@ -52,6 +54,7 @@ struct First {
     artifacts: Page<Artifact>,
     stops: Page<Unit>,
     plan: Option<Result<Plan, Problem>>,
+    matches: MatchResults,
 }
 
 pub(crate) fn in_mode(mode: Mode) -> AnyView {
@@ -87,13 +90,17 @@ async fn ask(backend: SharedBackend, id: JobId, query: DetailQuery, mode: Mode) 
             Page::default()
         }
     };
+    let is_matching = job.kind == Kind::ProductMatching;
+    let matches =
+        async { if is_matching { backend.matches(id).await.unwrap_or_default() } else { MatchResults::default() } };
     let plan = async { if mode == Mode::Delete { Some(backend.plan(id).await) } else { None } };
-    let (units, log, artifacts, stops, plan) = futures::join!(
+    let (units, log, artifacts, stops, plan, matches) = futures::join!(
         backend.units(id, query.units.clone()),
         backend.log(id, query.log.clone()),
         backend.artifacts(id, None),
         stops,
-        plan
+        plan,
+        matches
     );
     Ok(First {
         units: units.unwrap_or_default(),
@@ -101,6 +108,7 @@ async fn ask(backend: SharedBackend, id: JobId, query: DetailQuery, mode: Mode) 
         artifacts: artifacts.unwrap_or_default(),
         stops,
         plan,
+        matches,
         job,
     })
 }
@@ -113,6 +121,7 @@ struct Parts {
     log: Live<LogView>,
     artifacts: Live<Page<Artifact>>,
     stops: Live<Page<Unit>>,
+    matches: Live<MatchResults>,
 }
 
 fn keep(session: Session, query: Memo<DetailQuery>, first: First) -> Parts {
@@ -146,6 +155,15 @@ fn keep(session: Session, query: Memo<DetailQuery>, first: First) -> Parts {
             .with(|job| job.cancellation.is_some())
             .then(|| proof::stops_query(query.with(|query| query.stops.clone())))
     });
+    let ask = backend.clone();
+    let is_matching = value.with_untracked(|job| job.kind == Kind::ProductMatching);
+    let matches = keep_current(
+        session,
+        first.matches,
+        key,
+        move |id| is_matching.then(|| ask.matches(id)),
+        move |_: &MatchResults| moving(),
+    );
     let stops = keep_current(
         session,
         first.stops,
@@ -153,7 +171,7 @@ fn keep(session: Session, query: Memo<DetailQuery>, first: First) -> Parts {
         move |query| query.map(|query| backend.units(id, query)),
         move |_: &Page<Unit>| value.with_untracked(|job| job.phase == Phase::Cancelling),
     );
-    Parts { job, units, log, artifacts, stops }
+    Parts { job, units, log, artifacts, stops, matches }
 }
 
 /// The log is read on from where it ended; another unit or stream begins anew.
@@ -218,6 +236,7 @@ fn loaded(session: Session, mode: Mode, query: Memo<DetailQuery>, first: First) 
                 {phases(session, job)}
                 <div class="split">
                     <div class="stack">
+                        {matches::matches(id, parts.matches.value)}
                         {units::units(session, job, query, parts.units.value)}
                         {log::log(session, id, query, parts.log.value)}
                         {artifacts(id, parts.artifacts.value)}
@@ -259,6 +278,7 @@ fn watch(session: Session, parts: Parts) {
             parts.log.refresh();
             parts.artifacts.refresh();
             parts.stops.refresh();
+            parts.matches.refresh();
         }
         now
     });

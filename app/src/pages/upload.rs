@@ -20,19 +20,22 @@ use crate::{
 pub(super) struct Chosen {
     /// Tells it from others of the same name.
     pub(super) key: u32,
+    /// The multipart part that it is sent in.
+    pub(super) part: &'static str,
     pub(super) name: String,
     pub(super) bytes: u64,
     file: SendWrapper<File>,
 }
 
-/// The files of a list, numbered from `first`.
-pub(super) fn chosen(list: Option<FileList>, first: u32) -> Vec<Chosen> {
+/// The files of a list, for `part`, numbered from `first`.
+pub(super) fn chosen(part: &'static str, list: Option<FileList>, first: u32) -> Vec<Chosen> {
     let Some(list) = list else { return Vec::new() };
     (0..list.length())
         .filter_map(|index| {
             let file = list.item(index)?;
             Some(Chosen {
                 key: first + index,
+                part,
                 name: file.name(),
                 bytes: file.size() as u64,
                 file: SendWrapper::new(file),
@@ -111,7 +114,7 @@ fn send(
     let form = FormData::new()?;
     form.append_with_str("job", &serde_json::to_string(job).unwrap_or_default())?;
     for chosen in files {
-        form.append_with_blob_and_filename("files", &chosen.file, &chosen.name)?;
+        form.append_with_blob_and_filename(chosen.part, &chosen.file, &chosen.name)?;
     }
     let request = XmlHttpRequest::new()?;
     request.open("POST", api::JOBS)?;

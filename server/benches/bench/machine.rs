@@ -51,11 +51,17 @@ impl Machine {
 
     /// `count` small files whose names carry the mark; answers their folder.
     pub(crate) fn inputs(&self, label: &str, mark: &Mark, count: usize) -> PathBuf {
-        let folder = self.inputs.path().join(label);
-        std::fs::create_dir(&folder).unwrap();
+        let folder = self.folder(label);
         for index in 0..count {
             std::fs::write(folder.join(format!("{}-{index:05}", mark.text)), folder.as_os_str().as_bytes()).unwrap();
         }
+        folder
+    }
+
+    /// A new folder from which jobs may take files.
+    pub(crate) fn folder(&self, label: &str) -> PathBuf {
+        let folder = self.inputs.path().join(label);
+        std::fs::create_dir(&folder).unwrap();
         folder
     }
 

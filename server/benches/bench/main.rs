@@ -1,7 +1,8 @@
 //! `make bench`: what the product promises about speed and size, measured in one run against the release program over
 //! HTTP on loopback, and printed as a table. Not a test: it judges numbers, and numbers belong to a machine.
 //!
-//! Environment: `BELAY_BENCH_TRIALS` (default 1,000) and `BELAY_BENCH_JOBS` (default 1,000,000) make a shorter run.
+//! Environment: `BELAY_BENCH_TRIALS` (default 1,000) and `BELAY_BENCH_JOBS` (default 1,000,000) make a shorter run;
+//! `BELAY_BENCH_SET` names the folder of products and videos that the example `accuracy` made.
 
 #![allow(
     dead_code,
@@ -17,6 +18,7 @@ mod lists;
 mod machine;
 #[path = "../../tests/it/marks.rs"]
 mod marks;
+mod matching;
 mod stops;
 mod table;
 mod weight;
@@ -38,6 +40,9 @@ fn main() {
     weight::first_load(&mut table);
     stops::small_units(&mut table);
     weight::memory_and_start(&mut table);
+    if let Some(set) = std::env::var_os("BELAY_BENCH_SET") {
+        matching::product_matching(&mut table, set.as_ref());
+    }
     println!("\n{}\n", machine::describe());
     table.print();
     println!(

@@ -39,7 +39,7 @@ fn wait_for_processes(mark: &Mark, count: usize) {
 }
 
 /// Follows the job by its ETag until it is over.
-fn until_over(line: &mut Line, id: &str) -> Value {
+pub(crate) fn until_over(line: &mut Line, id: &str) -> Value {
     let path = format!("/api/jobs/{id}");
     let mut reply = line.get(&path);
     let begin = Instant::now();

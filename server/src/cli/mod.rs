@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-use crate::process;
+use crate::{kinds::product_matching, process};
 
 /// Runs long batch jobs, stops them with proof, removes them with a receipt.
 #[derive(Debug, Parser)]
@@ -82,8 +82,10 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 #[must_use]
 pub fn main() -> ExitCode {
     // Before anything else, and before any thread: the spawner forks, and must stay small.
-    if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(process::SPAWNER_ARGUMENT)) {
-        process::spawner_main();
+    match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
+        Some(process::SPAWNER_ARGUMENT) => process::spawner_main(),
+        Some(product_matching::STEP_ARGUMENT) => return product_matching::step_main(),
+        Some(_) | None => {}
     }
     let cli = Cli::parse();
     let done = match cli.command {

@@ -20,7 +20,7 @@ use crate::{
     data::DataFolder,
     engine::{Engine, EngineConfig},
     http::{self, Services},
-    kinds::{Registry, files::FilesKind},
+    kinds::{Registry, files::FilesKind, product_matching::ProductMatchingKind},
     process::Spawner,
     sample,
     store::{SharedStore, sqlite::SqliteStore},
@@ -104,7 +104,8 @@ async fn start_engine(
 ) -> crate::error::Result<Engine> {
     let slots = config.worker.slots;
     let files = FilesKind::new(data.clone(), spawner.clone(), &config.files, config.presets.clone(), slots);
-    let registry = Registry::new(vec![Arc::new(files)]);
+    let matching = ProductMatchingKind::new(data.clone(), spawner.clone(), &config.files, slots);
+    let registry = Registry::new(vec![Arc::new(files), Arc::new(matching)]);
     Engine::start(EngineConfig { data: data.clone(), store: store.clone(), registry, slots }).await
 }
 

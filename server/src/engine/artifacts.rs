@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use app::model::{Artifact, JobId, Page};
+use app::model::{Artifact, JobId, MatchResults, Page};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open, openat},
@@ -25,6 +25,13 @@ pub(super) async fn list(core: &Core, id: JobId, cursor: Option<&str>) -> Result
     }
     let page = core.store.artifacts(id, cursor, views::PAGE).await?;
     Ok(Page { items: page.items.into_iter().map(views::artifact).collect(), next_cursor: page.next_cursor })
+}
+
+/// What a job that looks for something has found so far.
+pub(super) async fn matches(core: &Core, id: JobId) -> Result<MatchResults> {
+    let job = views::find_shown(core, id).await?;
+    let found = core.kind(job.kind)?.matches(id).await?;
+    found.ok_or_else(|| Error::NotFound(format!("Jobs of kind `{}` have no matches.", job.kind)))
 }
 
 pub(super) async fn open_artifact(core: &Core, id: JobId, path: &str) -> Result<ArtifactFile> {

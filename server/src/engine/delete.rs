@@ -1,7 +1,7 @@
 //! Delete: the receipt is written first and completed last; between the two are steps that may be repeated. A job that is
 //! still active is stopped first, and who asked for that is stored before anything else.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use app::model::{
     AuditAction, Category, DeleteAnswer, DeleteStatus, JobId, Leftover, Phase, PhaseClass, Plan, Receipt, ReceiptState,
@@ -58,7 +58,8 @@ pub(super) async fn plan(core: &Arc<Core>, id: JobId, keep_files: bool) -> Resul
     }
     let records = core.store.count_rows(id).await?.total();
     let data = core.data.clone();
-    let files = core.blocking(move || removal::count(&data, id)).await?;
+    let kind = job.kind;
+    let files = core.blocking(move || removal::count(&data, id, kind)).await?;
     let items = removal::plan_items(&files, records, keep_files);
     let is_files = |category: Category| !matches!(category, Category::JobData | Category::Records);
     Ok(Plan {
@@ -236,8 +237,8 @@ async fn begin_removal(
 ) -> Result<bool> {
     let id = job.job_id;
     let records = core.store.count_rows(id).await?.total();
-    let data = core.data.clone();
-    let files = core.blocking(move || removal::count(&data, id)).await?;
+    let (data, kind) = (core.data.clone(), job.kind);
+    let files = core.blocking(move || removal::count(&data, id, kind)).await?;
     let receipt = Receipt {
         job_id: id,
         name: job.name.clone(),
@@ -302,23 +303,24 @@ async fn remove(core: &Arc<Core>, id: JobId) -> Result<()> {
 
 /// Moves what is kept, removes the rest.
 async fn remove_files(core: &Arc<Core>, receipt: &Receipt) -> Result<Failures> {
-    let (data, id, keeps) = (core.data.clone(), receipt.job_id, receipt.kept_in.is_some());
+    let (data, id, kind, keeps) = (core.data.clone(), receipt.job_id, receipt.kind, receipt.kept_in.is_some());
     core.blocking(move || {
         if keeps {
             removal::keep(&data, id)?;
         }
-        Ok(removal::remove(&data, id))
+        Ok(removal::remove(&data, id, kind))
     })
     .await?
 }
 
 /// Brings a receipt to what is so now.
 async fn complete(core: &Arc<Core>, receipt: &mut Receipt, failures: &Failures, unproven: &[OpenRun]) -> Result<()> {
-    let (data, id) = (core.data.clone(), receipt.job_id);
+    let (data, id, kind) = (core.data.clone(), receipt.job_id, receipt.kind);
     let keeps = receipt.kept_in.is_some();
-    let (kept, is_gone) =
-        core.blocking(move || (keeps.then(|| removal::count_kept(&data, id)), !data.job(id).exists())).await?;
-    removal::account(&mut receipt.items, failures, kept);
+    let kept = move || if keeps { removal::count_kept(&data, id, kind) } else { BTreeMap::new() };
+    let data = core.data.clone();
+    let (kept, is_gone) = core.blocking(move || (kept(), !data.job(id).exists())).await?;
+    removal::account(&mut receipt.items, failures, &kept);
     receipt.left = removal::leftovers(failures);
     receipt.left.extend(unproven.iter().map(|run| Leftover::Run {
         run_id: run.run_id,

@@ -26,8 +26,8 @@ mod worker;
 use std::sync::Arc;
 
 use app::model::{
-    Artifact, CancelAnswer, CancelRequest, DeleteAnswer, Job, JobId, JobList, JobQuery, LogPage, LogQuery, Page, Plan,
-    Receipt, RerunRequest, Source, Unit, UnitQuery,
+    Artifact, CancelAnswer, CancelRequest, DeleteAnswer, Job, JobId, JobList, JobQuery, LogPage, LogQuery,
+    MatchResults, Page, Plan, Receipt, RerunRequest, Source, Unit, UnitQuery,
 };
 
 use self::core::Core;
@@ -184,6 +184,14 @@ impl Engine {
     /// As [`Engine::job`]; `NotFound`.
     pub async fn artifact(&self, id: JobId, path: &str) -> Result<ArtifactFile> {
         artifacts::open_artifact(&self.core, id, path).await
+    }
+
+    /// What a `product_matching` job has found so far.
+    ///
+    /// # Errors
+    /// As [`Engine::job`]; `NotFound` for jobs of other kinds.
+    pub async fn matches(&self, id: JobId) -> Result<MatchResults> {
+        artifacts::matches(&self.core, id).await
     }
 
     /// Waits up to 2 s for the proof.

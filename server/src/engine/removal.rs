@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use app::model::{Category, JobId, Leftover, PlanItem, ReceiptItem};
+use app::model::{Category, JobId, Kind, Leftover, PlanItem, ReceiptItem};
 
 use crate::data::DataFolder;
 
@@ -20,18 +20,43 @@ pub(super) struct Count {
 }
 
 /// The categories that are files, with their folders.
-fn folders(data: &DataFolder, job: JobId) -> [(Category, PathBuf); 4] {
-    [
+fn folders(data: &DataFolder, job: JobId, kind: Kind) -> Vec<(Category, PathBuf)> {
+    let mut folders = vec![
         (Category::Inputs, data.inputs(job)),
-        (Category::Results, data.artifacts(job)),
         (Category::Logs, data.logs(job)),
         (Category::Scratch, data.works(job)),
-    ]
+    ];
+    folders.extend(artifact_folders(&data.artifacts(job), kind));
+    folders
+}
+
+/// The same for artifacts: `<unit>/<folder>` decides, where the kind makes several sorts.
+fn artifact_folders(artifacts: &Path, kind: Kind) -> Vec<(Category, PathBuf)> {
+    match kind {
+        Kind::Files => vec![(Category::Results, artifacts.to_owned())],
+        Kind::ProductMatching => {
+            let units = fs::read_dir(artifacts).into_iter().flatten().flatten();
+            let folders = units.flat_map(|unit| fs::read_dir(unit.path()).into_iter().flatten().flatten());
+            let sorted = folders.map(|folder| (kind.category_of(&folder.file_name().to_string_lossy()), folder.path()));
+            sorted.collect()
+        }
+    }
 }
 
 /// What lies in a job's folder, by category.
-pub(super) fn count(data: &DataFolder, job: JobId) -> BTreeMap<Category, Count> {
-    folders(data, job).into_iter().map(|(category, folder)| (category, count_below(&folder))).collect()
+pub(super) fn count(data: &DataFolder, job: JobId, kind: Kind) -> BTreeMap<Category, Count> {
+    count_all(folders(data, job, kind))
+}
+
+fn count_all(folders: Vec<(Category, PathBuf)>) -> BTreeMap<Category, Count> {
+    let mut counts: BTreeMap<Category, Count> = BTreeMap::new();
+    for (category, folder) in folders {
+        let below = count_below(&folder);
+        let sum = counts.entry(category).or_default();
+        sum.items += below.items;
+        sum.bytes += below.bytes;
+    }
+    counts
 }
 
 /// Everything below a folder that is not a folder itself. What cannot be read is not counted.
@@ -75,10 +100,10 @@ pub(super) fn keep(data: &DataFolder, job: JobId) -> io::Result<()> {
 pub(super) type Failures = BTreeMap<(Category, String), Count>;
 
 /// Removes all files of a job that can be removed, and their folders. Strangers in the job's own folder go as scratch.
-pub(super) fn remove(data: &DataFolder, job: JobId) -> Failures {
+pub(super) fn remove(data: &DataFolder, job: JobId, kind: Kind) -> Failures {
     let mut failures = Failures::new();
     let folder = data.job(job);
-    let known = folders(data, job);
+    let known = folders(data, job, kind);
     for (category, below) in &known {
         remove_below(below, *category, &mut failures);
     }
@@ -87,7 +112,7 @@ pub(super) fn remove(data: &DataFolder, job: JobId) -> Failures {
         return failures;
     }
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-        if known.iter().all(|(_, below)| *below != entry.path()) {
+        if known.iter().all(|(_, below)| !below.starts_with(entry.path())) {
             remove_entry(&entry.path(), Category::Scratch, &mut failures);
         }
     }
@@ -153,10 +178,14 @@ pub(super) fn plan_items(files: &BTreeMap<Category, Count>, records: u64, keep_f
         let count = match category {
             Category::JobData => Count { items: 1, bytes: 0 },
             Category::Records => Count { items: records, bytes: 0 },
-            Category::Results if keep_files => Count::default(),
-            Category::Inputs | Category::Results | Category::Logs | Category::Scratch => {
-                files.get(&category).copied().unwrap_or_default()
-            }
+            _ if keep_files && category.is_artifact() => Count::default(),
+            Category::Inputs
+            | Category::Images
+            | Category::Frames
+            | Category::Matches
+            | Category::Results
+            | Category::Logs
+            | Category::Scratch => files.get(&category).copied().unwrap_or_default(),
         };
         PlanItem { category, items: count.items, bytes: count.bytes }
     };
@@ -180,7 +209,7 @@ pub(super) fn planned(files: &BTreeMap<Category, Count>, records: u64) -> Vec<Re
 
 /// Brings the lines of a receipt to what a look afterwards found: all that was planned and is not left (or kept) has
 /// been removed.
-pub(super) fn account(items: &mut Vec<ReceiptItem>, failures: &Failures, kept: Option<Count>) {
+pub(super) fn account(items: &mut Vec<ReceiptItem>, failures: &Failures, kept: &BTreeMap<Category, Count>) {
     let mut left: BTreeMap<Category, Count> = BTreeMap::new();
     for ((category, _), count) in failures {
         let sum = left.entry(*category).or_default();
@@ -195,7 +224,7 @@ pub(super) fn account(items: &mut Vec<ReceiptItem>, failures: &Failures, kept: O
     items.sort_by_key(|item| item.category);
     for item in items {
         let failed = left.get(&item.category).copied().unwrap_or_default();
-        let kept = kept.filter(|_| item.category == Category::Results).unwrap_or_default();
+        let kept = kept.get(&item.category).copied().unwrap_or_default();
         item.kept = kept.items;
         item.failed = failed.items;
         item.failed_bytes = failed.bytes;
@@ -232,8 +261,8 @@ pub(super) fn leftovers(failures: &Failures) -> Vec<Leftover> {
 }
 
 /// What was kept of a job's artifacts.
-pub(super) fn count_kept(data: &DataFolder, job: JobId) -> Count {
-    count_below(&data.kept(job))
+pub(super) fn count_kept(data: &DataFolder, job: JobId, kind: Kind) -> BTreeMap<Category, Count> {
+    count_all(artifact_folders(&data.kept(job), kind))
 }
 
 #[cfg(test)]
@@ -255,11 +284,11 @@ mod tests {
     #[test]
     fn a_receipt_says_what_the_plan_said_and_the_folder_is_gone() {
         let (_folder, data, job) = job_with_files();
-        let files = count(&data, job);
+        let files = count(&data, job, Kind::Files);
         let plan = plan_items(&files, 9, false);
         let mut items = planned(&files, 9);
-        let failures = remove(&data, job);
-        account(&mut items, &failures, None);
+        let failures = remove(&data, job, Kind::Files);
+        account(&mut items, &failures, &BTreeMap::new());
         assert!(failures.is_empty() && !data.job(job).exists());
         assert_eq!(plan.len(), items.len());
         for (plan, item) in plan.iter().zip(&items) {
@@ -272,21 +301,21 @@ mod tests {
     #[test]
     fn removing_twice_accounts_as_removing_once() {
         let (_folder, data, job) = job_with_files();
-        let mut items = planned(&count(&data, job), 0);
-        assert!(remove(&data, job).is_empty());
-        let again = remove(&data, job);
-        account(&mut items, &again, None);
+        let mut items = planned(&count(&data, job, Kind::Files), 0);
+        assert!(remove(&data, job, Kind::Files).is_empty());
+        let again = remove(&data, job, Kind::Files);
+        account(&mut items, &again, &BTreeMap::new());
         assert!(items.iter().all(|item| item.removed == item.planned && item.failed == 0));
     }
 
     #[test]
     fn kept_files_are_neither_removed_nor_failed() {
         let (_folder, data, job) = job_with_files();
-        let mut items = planned(&count(&data, job), 0);
+        let mut items = planned(&count(&data, job, Kind::Files), 0);
         keep(&data, job).unwrap();
         keep(&data, job).unwrap();
-        let failures = remove(&data, job);
-        account(&mut items, &failures, Some(count_kept(&data, job)));
+        let failures = remove(&data, job, Kind::Files);
+        account(&mut items, &failures, &count_kept(&data, job, Kind::Files));
         let results = items.iter().find(|item| item.category == Category::Results).unwrap();
         assert_eq!((results.planned, results.removed, results.kept), (1, 0, 1));
         assert!(data.kept(job).join("0/deep/r").exists() && !data.job(job).exists());
@@ -299,7 +328,7 @@ mod tests {
             Count { items: 2, bytes: 10 },
         )]);
         let mut items = planned(&BTreeMap::from([(Category::Results, Count { items: 5, bytes: 50 })]), 0);
-        account(&mut items, &failures, None);
+        account(&mut items, &failures, &BTreeMap::new());
         let results = items.iter().find(|item| item.category == Category::Results).unwrap();
         assert_eq!((results.planned, results.removed, results.failed, results.failed_bytes), (5, 3, 2, 10));
         assert_eq!(leftovers(&failures).len(), 1);
@@ -309,6 +338,6 @@ mod tests {
     fn bytes_that_another_job_shares_are_not_promised() {
         let (folder, data, job) = job_with_files();
         fs::hard_link(data.inputs(job).join("a"), folder.path().join("tmp/shared")).unwrap();
-        assert_eq!(count(&data, job)[&Category::Inputs], Count { items: 1, bytes: 0 });
+        assert_eq!(count(&data, job, Kind::Files)[&Category::Inputs], Count { items: 1, bytes: 0 });
     }
 }

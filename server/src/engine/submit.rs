@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     ffi::OsString,
     fs, io,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    kinds::Admitted,
+    kinds::{Admitted, DoneUnit, JobKind},
     store::{Idempotency, JobRecord, NewJobRecord, NewUnit, Submitted},
 };
 
@@ -182,11 +183,13 @@ async fn rerun_found(
     let job = core.find(id).await?;
     check_rerun(&job)?;
     let name = check_name(request.name.as_deref().unwrap_or(&job.name))?;
-    let units = units_of(core, &job, request.units).await?;
+    let kind = core.kind(job.kind)?;
+    let Again { units, done } = units_of(core, &job, request.units, kind.reruns_whole()).await?;
     let (fresh, _) = reserve(core).await?;
     let stored = async {
-        let units = share_inputs(core, id, fresh, units).await?;
-        let admitted = core.kind(job.kind)?.admit_again(&job.spec, units).await?;
+        let units = share_inputs(core, id, fresh, kind.clone(), units).await?;
+        kind.inherit(id, fresh, done).await?;
+        let admitted = kind.admit_again(&job.spec, units).await?;
         let new = Fresh { job_id: fresh, name, kind: job.kind, rerun_of: Some(id), action: AuditAction::Rerun };
         store(core, actor, new, admitted, idempotency).await
     }
@@ -207,16 +210,30 @@ fn check_rerun(job: &JobRecord) -> Result<()> {
     }
 }
 
-/// The units of the first phase that are wanted again.
-async fn units_of(core: &Core, job: &JobRecord, wanted: RerunUnits) -> Result<Vec<NewUnit>> {
+/// What a rerun begins with.
+struct Again {
+    /// Units of the first phase.
+    units: Vec<NewUnit>,
+    /// Of all phases, those that need not be run again.
+    done: Vec<DoneUnit>,
+}
+
+/// The units of the first phase that are wanted again; with `whole` all of them, if any unit of any phase is.
+async fn units_of(core: &Core, job: &JobRecord, wanted: RerunUnits, whole: bool) -> Result<Again> {
     let first = job.phases.first().map(|phase| phase.phase);
-    let mut units = Vec::new();
+    let (mut units, mut done) = (Vec::new(), Vec::new());
+    // Phases that were never entered are missing, too.
+    let mut is_complete = job.phase == Phase::Completed;
     let mut query = UnitQuery { limit: Some(UnitQuery::MAX_LIMIT), ..UnitQuery::default() };
     loop {
         let page = core.store.units(job.job_id, &query).await?;
         for unit in page.items {
-            let is_wanted = wanted == RerunUnits::All || unit.status != UnitStatus::Succeeded;
-            if is_wanted && first.is_none_or(|first| unit.phase == first) {
+            let is_missing = wanted == RerunUnits::All || unit.status != UnitStatus::Succeeded;
+            is_complete &= !is_missing;
+            if whole && !is_missing {
+                done.push(DoneUnit { index: unit.index, phase: unit.phase, name: unit.name.clone() });
+            }
+            if (whole || is_missing) && first.is_none_or(|first| unit.phase == first) {
                 units.push(NewUnit { phase: unit.phase, name: unit.name, input: unit.input });
             }
         }
@@ -225,27 +242,37 @@ async fn units_of(core: &Core, job: &JobRecord, wanted: RerunUnits) -> Result<Ve
             break;
         }
     }
-    if units.is_empty() {
+    if units.is_empty() || (whole && is_complete) {
         let detail = "Every unit of this job succeeded: nothing is left to run again.".to_owned();
         return Err(Error::NotPossible { job_id: job.job_id, phase: job.phase, detail });
     }
-    Ok(units)
+    Ok(Again { units, done })
 }
 
 /// Inputs that were uploaded for the first job become the new one's too, so that either can be deleted alone.
-async fn share_inputs(core: &Core, from: JobId, to: JobId, units: Vec<NewUnit>) -> Result<Vec<NewUnit>> {
+async fn share_inputs(
+    core: &Core,
+    from: JobId,
+    to: JobId,
+    kind: Arc<dyn JobKind>,
+    units: Vec<NewUnit>,
+) -> Result<Vec<NewUnit>> {
     let (old, new) = (core.data.inputs(from), core.data.inputs(to));
     core.blocking(move || {
         let mut shared = HashSet::new();
         units
             .into_iter()
             .map(|unit| {
-                let Ok(below) = Path::new(&unit.input).strip_prefix(&old).map(Path::to_owned) else { return Ok(unit) };
+                let path = kind.path_of(&unit.input);
+                let Ok(below) = path.strip_prefix(&old).map(Path::to_owned) else { return Ok(unit) };
                 let place = new.join(&below);
+                let what = unit.input.len() - path.as_os_str().len();
+                let mut input = unit.input.as_bytes()[..what].to_vec();
+                input.extend_from_slice(place.as_os_str().as_bytes());
                 if shared.insert(below) {
-                    share(Path::new(&unit.input), &place)?;
+                    share(path, &place)?;
                 }
-                Ok(NewUnit { input: OsString::from(place), ..unit })
+                Ok(NewUnit { input: OsString::from_vec(input), ..unit })
             })
             .collect()
     })

@@ -123,6 +123,7 @@ fn detail(record: &JobRecord) -> Option<String> {
 fn read_spec(kind: Kind, spec: &str) -> Option<Spec> {
     match kind {
         Kind::Files => serde_json::from_str::<FilesSpec>(spec).ok().map(Spec::Files),
+        Kind::ProductMatching => serde_json::from_str(spec).ok().map(Spec::ProductMatching),
     }
 }
 
@@ -180,8 +181,8 @@ async fn size(core: &Core, record: &JobRecord) -> Result<Option<u64>> {
     if let Some((_, bytes)) = lock(&core.sizes).get(&id).filter(|(at, _)| *at == record.finished_at) {
         return Ok(Some(*bytes));
     }
-    let data = core.data.clone();
-    let files = core.blocking(move || removal::count(&data, id)).await?;
+    let (data, kind) = (core.data.clone(), record.kind);
+    let files = core.blocking(move || removal::count(&data, id, kind)).await?;
     let bytes = files.values().map(|count| count.bytes).sum();
     let mut sizes = lock(&core.sizes);
     if sizes.len() >= MAX_SIZES {

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use app::model::{Artifact, Page};
+use app::model::{Artifact, MatchResults, Page};
 use axum::{
     body::Body,
     extract::State,
@@ -36,6 +36,17 @@ pub(crate) async fn list(
     pairs: Pairs,
 ) -> Answer<Response> {
     conditions.answer(&state, Source::Store, || state.engine.artifacts(id, pairs.get("cursor"))).await
+}
+
+/// What a `product_matching` job has found so far: products, videos, sightings.
+#[utoipa::path(get, path = "/api/jobs/{job_id}/matches", tag = "jobs", params(("job_id" = String, Path)),
+    responses((status = 200, body = MatchResults), (status = "default", response = crate::http::openapi::ProblemAnswer)))]
+pub(crate) async fn matches(
+    State(state): State<AppState>,
+    JobPath(id): JobPath,
+    conditions: Conditions,
+) -> Answer<Response> {
+    conditions.answer(&state, Source::Store, || state.engine.matches(id)).await
 }
 
 /// One artifact. As attachment, unless it is a picture.

@@ -5,8 +5,8 @@ use std::future::Future;
 use app::{
     backend::{Answer, Backend},
     model::{
-        Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, Page, Plan, Receipt, Unit,
-        UnitQuery,
+        Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan,
+        Receipt, Unit, UnitQuery,
     },
 };
 
@@ -41,6 +41,11 @@ impl Backend for EngineBackend {
     fn log(&self, id: JobId, query: LogQuery) -> Answer<LogPage> {
         let state = self.0.clone();
         answer(async move { state.engine.log(id, &query).await })
+    }
+
+    fn matches(&self, id: JobId) -> Answer<MatchResults> {
+        let state = self.0.clone();
+        answer(async move { state.engine.matches(id).await })
     }
 
     fn artifacts(&self, id: JobId, cursor: Option<String>) -> Answer<Page<Artifact>> {

@@ -251,9 +251,50 @@ fn body_of(typed: &Typed) -> Answer<SubmitBody> {
     })
 }
 
+fn spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
+    match typed.text("kind") {
+        Some("product_matching") => matching_spec_of(typed),
+        Some(_) | None => files_spec_of(typed),
+    }
+}
+
+/// The spec of a `product_matching` job from `product_paths`, `video_paths` (one a line) and `frame_rate`.
+fn matching_spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
+    let mut spec = Map::new();
+    spec.insert("products".to_owned(), lines(typed, "product_paths").into());
+    spec.insert("videos".to_owned(), lines(typed, "video_paths").into());
+    if typed.ticked("sample") {
+        spec.insert("sample".to_owned(), true.into());
+    }
+    if let Some(text) = typed.text("frame_rate") {
+        let rate: f64 =
+            text.parse().map_err(|_| Failure::invalid_spec("spec.frame_rate", "`frame_rate` takes a number."))?;
+        spec.insert("frame_rate".to_owned(), rate.into());
+    }
+    insert_numbers(&mut spec, typed, &["parallel"])?;
+    Ok(spec)
+}
+
+fn lines(typed: &Typed, name: &str) -> Vec<String> {
+    let lines = typed.text(name).unwrap_or_default().lines().map(str::trim);
+    lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+fn insert_numbers(spec: &mut Map<String, Value>, typed: &Typed, names: &[&str]) -> Answer<()> {
+    for name in names {
+        if let Some(text) = typed.text(name) {
+            let number: u32 = text.parse().map_err(|_| {
+                Failure::invalid_spec(&format!("spec.{name}"), format!("`{name}` takes a whole number."))
+            })?;
+            spec.insert((*name).to_owned(), number.into());
+        }
+    }
+    Ok(())
+}
+
 /// The spec of a `files` job from `preset` or `command` (words as a shell splits them), `inputs` (one a line),
 /// `parallel`, `timeout_s`, `grace_s`.
-fn spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
+fn files_spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
     let mut spec = Map::new();
     if let Some(preset) = typed.text("preset") {
         spec.insert("preset".to_owned(), preset.into());
@@ -262,19 +303,11 @@ fn spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
             .ok_or_else(|| Failure::invalid_spec("spec.command", "The command has a quote that is not closed."))?;
         spec.insert("command".to_owned(), words.into());
     }
-    let inputs: Vec<&str> =
-        typed.text("inputs").unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let inputs = lines(typed, "inputs");
     if !inputs.is_empty() {
         spec.insert("inputs".to_owned(), inputs.into());
     }
-    for name in ["parallel", "timeout_s", "grace_s"] {
-        if let Some(text) = typed.text(name) {
-            let number: u32 = text.parse().map_err(|_| {
-                Failure::invalid_spec(&format!("spec.{name}"), format!("`{name}` takes a whole number."))
-            })?;
-            spec.insert(name.to_owned(), number.into());
-        }
-    }
+    insert_numbers(&mut spec, typed, &["parallel", "timeout_s", "grace_s"])?;
     Ok(spec)
 }
 

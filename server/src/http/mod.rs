@@ -167,6 +167,7 @@ pub(crate) fn api_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::rerun))
         .routes(routes!(artifacts::list))
+        .routes(routes!(artifacts::matches))
         .routes(routes!(removals::list))
         .routes(routes!(removals::detail))
         .routes(routes!(removals::retry))

@@ -84,6 +84,7 @@ mod tests {
             format!("{}/units", api::job(id)),
             api::log(id, &LogQuery::default()),
             api::artifacts(id, None),
+            api::matches(id),
             api::artifact(id, "PATH").replace("PATH", "{path}"),
             api::REMOVALS.to_owned(),
             api::removal(id),

@@ -22,6 +22,13 @@ pub(crate) const JOB_PART: &str = "job";
 /// The part that holds files of a `files` job.
 const FILES_PART: &str = "files";
 
+/// The parts that hold files of other kinds; their files get a folder of that name.
+const OTHER_PARTS: [&str; 2] = ["products", "videos"];
+
+fn holds_files(part: &str) -> bool {
+    part == FILES_PART || OTHER_PARTS.contains(&part)
+}
+
 /// Most files a request.
 const MAX_FILES: usize = 100_000;
 
@@ -114,22 +121,23 @@ async fn receive(request: Request, reservation: &Reservation, max_bytes: u64) ->
                 };
                 hash.update(name.as_bytes());
                 hash.update([0]);
-                if part != FILES_PART {
-                    return Err(Failure::invalid_spec(&part, format!("Files come in parts named `{FILES_PART}`.")));
+                if !holds_files(&part) {
+                    let detail = "Files come in parts named `files`, or `products` and `videos` for product matching.";
+                    return Err(Failure::invalid_spec(&part, detail));
                 }
-                if intake.uploads.iter().any(|upload| upload.name == name) {
-                    return Err(Failure::invalid_spec(FILES_PART, format!("Two files are named `{name}`."))
+                if intake.uploads.iter().any(|upload| upload.part == part && upload.name == name) {
+                    return Err(Failure::invalid_spec(&part, format!("Two files are named `{name}`."))
                         .hint("Rename one of them: the name is how a unit is told from another."));
                 }
                 if intake.uploads.len() >= MAX_FILES {
                     return Err(Failure::invalid_spec(FILES_PART, format!("A job takes at most {MAX_FILES} files.")));
                 }
-                let path = reservation.folder.join(&name);
+                let path = place(&reservation.folder, &part).await?.join(&name);
                 let bytes = store(field, &path, &mut hash, &mut room.files).await?;
                 intake.uploads.push(Upload { part, name, path, bytes });
             }
             // multer gives no name for one that is not UTF-8.
-            None if part == FILES_PART => skip_empty(field).await?,
+            None if holds_files(&part) => skip_empty(field).await?,
             Some(_) | None => {
                 let text = read_text(field, &mut room.text).await?;
                 hash.update(text.as_bytes());
@@ -140,6 +148,18 @@ async fn receive(request: Request, reservation: &Reservation, max_bytes: u64) ->
     }
     intake.hash = secret::hex(&hash.finalize());
     Ok(intake)
+}
+
+/// The folder for files of a part.
+async fn place(folder: &Path, part: &str) -> Answer<PathBuf> {
+    if part == FILES_PART {
+        return Ok(folder.to_owned());
+    }
+    let below = folder.join(part);
+    match tokio::fs::create_dir(&below).await {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::from(error).into()),
+        Ok(()) | Err(_) => Ok(below),
+    }
 }
 
 /// Bytes that may still come.

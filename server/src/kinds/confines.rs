@@ -21,6 +21,8 @@ pub(super) struct Found {
     pub(super) name: OsString,
     /// Absolute, without links.
     pub(super) path: PathBuf,
+    /// Found in a folder that was named, not named itself.
+    pub(super) in_folder: bool,
 }
 
 /// The folders from which files may be taken, and the one from which they may not.
@@ -42,6 +44,24 @@ impl Confines {
             }
         });
         Confines { roots: roots.collect(), forbidden }
+    }
+
+    /// Looks at a file again when its turn has come: it may have gone, or become a link, since the job was submitted.
+    /// Uploads below `inputs` are the job's own. Answers its real path, or a sentence. Blocking.
+    pub(super) fn look_again(&self, input: &Path, inputs: &Path) -> std::result::Result<PathBuf, String> {
+        let name = input.file_name().unwrap_or(input.as_os_str()).to_string_lossy();
+        let real = input.canonicalize().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => format!("the file is gone: {name}"),
+            io::ErrorKind::PermissionDenied => format!("the file cannot be read: {name}: permission denied"),
+            _ => format!("the file cannot be read: {name}: {error}"),
+        })?;
+        if !real.is_file() {
+            return Err(format!("no longer a file: {name}"));
+        }
+        if real.starts_with(inputs) || (real == input && self.contain(&real)) {
+            return Ok(real);
+        }
+        Err(format!("the file is a link now, or outside the allowed folders: {name}"))
     }
 
     /// True when a file lies below a root and is not the server's own.
@@ -79,7 +99,7 @@ impl Search<'_> {
             self.walk(input, &path, &path)
         } else if meta.is_file() {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
-            self.push(Found { name, path })
+            self.push(Found { name, path, in_folder: false })
         } else {
             Err(self.bad_input(format!("`{input}` is neither a file nor a folder.")))
         }
@@ -148,7 +168,7 @@ impl Search<'_> {
             } else if file_type.is_file() {
                 let below = path.strip_prefix(top).unwrap_or(&path);
                 let name = below.as_os_str().to_owned();
-                self.push(Found { name, path })?;
+                self.push(Found { name, path, in_folder: true })?;
             }
         }
         Ok(())

@@ -1,16 +1,9 @@
 //! Kind `files`: a command for each file. The spec says which; a run is one process tree, see `trees`.
 
-mod command;
+pub(super) mod command;
 mod spec;
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsStr,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, ffi::OsStr, path::PathBuf, sync::Arc, time::Duration};
 
 use app::model::{FilesSpec, Kind, Phase};
 use async_trait::async_trait;
@@ -60,7 +53,7 @@ impl FilesKind {
     ) -> Self {
         let confines = Confines::new(&config.roots, data.root().to_owned());
         let allow_free_commands = config.allow_free_commands;
-        let runs = TreeRuns::new(data.clone(), spawner);
+        let runs = TreeRuns::new(Kind::Files, data.clone(), spawner);
         FilesKind { shared: Arc::new(Shared { data, confines, presets, allow_free_commands, slots }), runs }
     }
 
@@ -122,7 +115,7 @@ impl Shared {
         let Some(command) = preset.map(|preset| &preset.command).or(spec.command.as_ref()) else {
             return Ok(Prepared::Failed("the job names no command".to_owned()));
         };
-        if let Err(why) = self.look_again(place, &input) {
+        if let Err(why) = self.confines.look_again(&input, &self.data.inputs(place.job_id)) {
             return Ok(Prepared::Failed(why));
         }
         let (work, out) = (self.data.work(place.job_id, place.run_id), self.data.out(place.job_id, place.run_id));
@@ -137,23 +130,6 @@ impl Shared {
             grace: self.grace(&spec),
             timeout: timeout.map(|seconds| Duration::from_secs(seconds.into())),
         }))
-    }
-
-    /// The file may have gone, or become a link, since the job was submitted.
-    fn look_again(&self, place: RunPlace, input: &Path) -> std::result::Result<(), String> {
-        let name = spec::lossy(input.file_name().unwrap_or(input.as_os_str()));
-        let real = input.canonicalize().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => format!("the file is gone: {name}"),
-            io::ErrorKind::PermissionDenied => format!("the file cannot be read: {name}: permission denied"),
-            _ => format!("the file cannot be read: {name}: {error}"),
-        })?;
-        if !real.is_file() {
-            return Err(format!("no longer a file: {name}"));
-        }
-        if real.starts_with(self.data.inputs(place.job_id)) || (real == input && self.confines.contain(&real)) {
-            return Ok(());
-        }
-        Err(format!("the file is a link now, or outside the allowed folders: {name}"))
     }
 
     fn grace(&self, spec: &FilesSpec) -> Duration {

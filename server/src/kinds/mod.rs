@@ -5,13 +5,20 @@
 //! [`app::model::Phase`].
 
 pub mod files;
+pub mod product_matching;
 
 mod confines;
+mod fields;
 mod trees;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use app::model::{JobId, Kind, Phase, RunId, StopEvidence};
+use app::model::{JobId, Kind, MatchResults, Phase, RunId, StopEvidence};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -40,6 +47,14 @@ pub struct Upload {
     pub name: String,
     pub path: PathBuf,
     pub bytes: u64,
+}
+
+/// A unit that succeeded.
+#[derive(Clone, Debug)]
+pub struct DoneUnit {
+    pub index: u64,
+    pub phase: Phase,
+    pub name: String,
 }
 
 /// Whether, and how, a run is to be stopped.
@@ -115,6 +130,29 @@ pub trait JobKind: Send + Sync {
     /// # Errors
     /// `Invalid` with the field and a sentence.
     async fn admit(&self, spec: serde_json::Value, uploads: &[Upload]) -> Result<Admitted>;
+
+    /// The path in a unit's input: what stands at its end. What stands before says what the file is.
+    fn path_of<'a>(&self, input: &'a OsStr) -> &'a Path {
+        Path::new(input)
+    }
+
+    /// True when a rerun takes all units of the first phase, also those that succeeded: later phases need them. What
+    /// they came to is handed on by [`inherit`](Self::inherit).
+    fn reruns_whole(&self) -> bool {
+        false
+    }
+
+    /// Before a rerun `to` of only what is missing in `from`: hands on what the units `done` of `from` came to.
+    async fn inherit(&self, from: JobId, to: JobId, done: Vec<DoneUnit>) -> Result<()> {
+        let _ = (from, to, done);
+        Ok(())
+    }
+
+    /// What the job has found so far; `None` for kinds that find nothing.
+    async fn matches(&self, job: JobId) -> Result<Option<MatchResults>> {
+        let _ = job;
+        Ok(None)
+    }
 
     /// Checks a rerun over these units of a job; the spec is the one accepted then.
     async fn admit_again(&self, spec: &str, units: Vec<NewUnit>) -> Result<Admitted>;

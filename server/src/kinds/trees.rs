@@ -6,7 +6,7 @@ pub(super) mod output;
 
 use std::{io, time::Duration};
 
-use app::model::StopEvidence;
+use app::model::{Kind, StopEvidence};
 use tokio::sync::watch;
 
 use super::{Recovery, RunContext, RunOutcome, RunPlace, Stop};
@@ -20,11 +20,17 @@ use crate::{
 
 /// How much longer than its grace a stop may take before a recovery gives up waiting for the supervisor.
 const RECOVERY_MARGIN: Duration = Duration::from_secs(10);
+/// File in a run's scratch folder in which a command of ours says why it failed, one sentence.
+pub(super) const WHY: &str = "why";
+/// Longest sentence that is taken from there, bytes.
+const MAX_WHY: usize = 1_000;
 
 /// What a kind makes of a claimed unit.
 pub(super) enum Prepared {
     /// To be run.
     Ready(TreeCommand),
+    /// Its result lies in `out` already: nothing is to be run.
+    Done,
     /// It cannot be run; one sentence.
     Failed(String),
 }
@@ -32,13 +38,14 @@ pub(super) enum Prepared {
 /// The runs of one kind. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct TreeRuns {
+    kind: Kind,
     data: DataFolder,
     spawner: Spawner,
 }
 
 impl TreeRuns {
-    pub(super) fn new(data: DataFolder, spawner: Spawner) -> Self {
-        TreeRuns { data, spawner }
+    pub(super) fn new(kind: Kind, data: DataFolder, spawner: Spawner) -> Self {
+        TreeRuns { kind, data, spawner }
     }
 
     /// Prepares, starts and follows one tree to its end or its proven stop. `prepare` may block.
@@ -72,6 +79,7 @@ impl TreeRuns {
         let command = match prepared {
             Prepared::Ready(command) => command,
             Prepared::Failed(why) => return Ok(failed(why)),
+            Prepared::Done => return self.blocking(move |runs| Ok(runs.with_output(place, succeeded()))).await,
         };
         if *stop.borrow_and_update() != Stop::No {
             return Ok(never_started());
@@ -157,11 +165,19 @@ impl TreeRuns {
     }
 
     fn outcome(&self, place: RunPlace, report: TreeReport, timeout: Option<Duration>) -> RunOutcome {
+        let mut outcome = self.with_output(place, outcome_of(report, timeout));
+        if let (Verdict::Failed(_), Some(why)) = (&outcome.verdict, self.why(place)) {
+            outcome.verdict = Verdict::Failed(why);
+        }
+        outcome
+    }
+
+    /// Adds what the run left in `out`.
+    fn with_output(&self, place: RunPlace, mut outcome: RunOutcome) -> RunOutcome {
         let out = self.data.out(place.job_id, place.run_id);
         // After a crash the files may have moved to their place already.
         let found = if out.exists() { out } else { self.data.unit_artifacts(place.job_id, place.unit) };
-        let mut outcome = outcome_of(report, timeout);
-        match output::list(&found, place.unit) {
+        match output::list(&found, place.unit, self.kind) {
             Ok(produced) => outcome.produced = produced,
             Err(error) => {
                 tracing::warn!(run = %place.run_id, %error, "what a run produced could not be listed");
@@ -171,6 +187,16 @@ impl TreeRuns {
             }
         }
         outcome
+    }
+
+    /// The sentence of a command of ours. Commands of operators have no such file.
+    fn why(&self, place: RunPlace) -> Option<String> {
+        if self.kind == Kind::Files {
+            return None;
+        }
+        let text = std::fs::read_to_string(self.data.work(place.job_id, place.run_id).join(WHY)).ok()?;
+        let sentence = text.trim();
+        (!sentence.is_empty() && sentence.len() <= MAX_WHY).then(|| sentence.to_owned())
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
@@ -245,6 +271,10 @@ fn not_launched(error: LaunchError) -> Result<RunOutcome> {
 
 fn failed(why: String) -> RunOutcome {
     RunOutcome { verdict: Verdict::Failed(why), exit_code: None, stop: None, produced: Vec::new() }
+}
+
+fn succeeded() -> RunOutcome {
+    RunOutcome { verdict: Verdict::Succeeded, exit_code: None, stop: None, produced: Vec::new() }
 }
 
 fn never_started() -> RunOutcome {

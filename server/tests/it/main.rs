@@ -21,6 +21,7 @@ mod harness;
 mod jobs;
 mod marks;
 mod process;
+mod product_matching;
 mod random_cancels;
 mod reruns;
 mod scene;

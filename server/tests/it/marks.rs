@@ -58,13 +58,17 @@ impl Mark {
 /// The server and those of its descendants that run its program: spawner and supervisors.
 pub(crate) fn belay_tree(server: u32) -> Vec<Found> {
     let own = fs::canonicalize(env!("CARGO_BIN_EXE_belay")).unwrap();
+    tree_of(server, |pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own))
+}
+
+/// The process and those below it, as far down as they are meant.
+pub(crate) fn tree_of(root: u32, is_meant: impl Fn(i32) -> bool) -> Vec<Found> {
     let everything = find(|_, _| true);
-    let mut tree: Vec<Found> = everything.iter().filter(|found| found.pid == server as i32).cloned().collect();
+    let mut tree: Vec<Found> = everything.iter().filter(|found| found.pid == root as i32).cloned().collect();
     let mut next = 0;
     while next < tree.len() {
         let parent = tree[next].pid;
-        let is_belay = |pid: i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own);
-        tree.extend(everything.iter().filter(|found| found.parent == parent && is_belay(found.pid)).cloned());
+        tree.extend(everything.iter().filter(|found| found.parent == parent && is_meant(found.pid)).cloned());
         next += 1;
     }
     tree

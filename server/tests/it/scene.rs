@@ -161,13 +161,19 @@ impl Scene {
 
     /// All artifacts that units made.
     pub(crate) async fn results(&self, id: &str) -> Vec<Value> {
+        let mut all = self.artifacts(id).await;
+        all.retain(|artifact| artifact["category"] == "results");
+        all
+    }
+
+    /// Everything that the units left, on all pages.
+    pub(crate) async fn artifacts(&self, id: &str) -> Vec<Value> {
         let mut all = Vec::new();
         let mut cursor = String::new();
         loop {
             let answer = self.server.get(&format!("/api/jobs/{id}/artifacts{cursor}")).await;
             assert_eq!(answer.status, 200, "{}", answer.body);
-            let items = answer.body["items"].as_array().unwrap();
-            all.extend(items.iter().filter(|item| item["category"] == "results").cloned());
+            all.extend(answer.body["items"].as_array().unwrap().iter().cloned());
             match answer.body["next_cursor"].as_str() {
                 Some(next) => cursor = format!("?cursor={next}"),
                 None => return all,

@@ -3,7 +3,7 @@
 //! A product shot becomes a [`product::Product`] (mask, outline, keypoints, a small reference picture), a frame of a
 //! video becomes [`features::Features`]; [`matching::find`] says whether and where the product is in the frame.
 //! [`keyframes`] picks the frames that are worth looking at, [`sightings`] joins what was found to scenes,
-//! [`evidence`] draws it, [`results`] writes it down. [`sample`] makes pictures and videos whose truth is known.
+//! [`evidence`] draws it. [`sample`] makes pictures and videos whose truth is known.
 //!
 //! Nothing here starts threads or processes, and nothing waits: a caller that must be able to stop runs it in a
 //! process of its own. Memory is bounded by the limits on pictures and the number of keypoints.
@@ -16,6 +16,5 @@ pub mod load;
 pub mod mask;
 pub mod matching;
 pub mod product;
-pub mod results;
 pub mod sample;
 pub mod sightings;

@@ -86,7 +86,7 @@ pub(super) fn environment(
 }
 
 /// Where programs are looked for: the server's own PATH.
-pub(super) fn search_path() -> OsString {
+pub(in crate::kinds) fn search_path() -> OsString {
     std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into())
 }
 

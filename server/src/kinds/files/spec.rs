@@ -8,56 +8,33 @@ use std::{
 };
 
 use app::model::{ErrorCode, FilesSpec};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::command::{has_placeholder, search_path};
 use crate::{
     config::Preset,
     error::{Error, Result},
+    kinds::fields::{Fields, MAX_GRACE_S, MAX_PARALLEL, check_range},
 };
 
-/// Most units of a job at once.
-pub(super) const MAX_PARALLEL: u32 = 1_024;
 /// A week, seconds.
 pub(super) const MAX_TIMEOUT_S: u32 = 604_800;
-/// An hour, seconds.
-pub(super) const MAX_GRACE_S: u32 = 3_600;
 /// Longest path on Linux, bytes.
 const MAX_PATH_BYTES: usize = 4_096;
 
 /// Reads a spec; every error names its field.
 pub(super) fn parse(spec: Value) -> Result<FilesSpec> {
-    let Value::Object(mut fields) = spec else {
-        return Err(Error::invalid_spec("spec", "`spec` must be an object."));
-    };
+    let mut fields = Fields::of(spec)?;
     let spec = FilesSpec {
-        preset: take(&mut fields, "preset", "a text")?,
-        command: take(&mut fields, "command", "a list of texts")?,
-        inputs: take(&mut fields, "inputs", "a list of paths")?.unwrap_or_default(),
-        parallel: take(&mut fields, "parallel", "a whole number from 1 to 1,024")?,
-        timeout_s: take(&mut fields, "timeout_s", "a whole number of seconds from 1 to 604,800")?,
-        grace_s: take(&mut fields, "grace_s", "a whole number of seconds from 0 to 3,600")?,
+        preset: fields.take("preset", "a text")?,
+        command: fields.take("command", "a list of texts")?,
+        inputs: fields.take("inputs", "a list of paths")?.unwrap_or_default(),
+        parallel: fields.take("parallel", "a whole number from 1 to 1,024")?,
+        timeout_s: fields.take("timeout_s", "a whole number of seconds from 1 to 604,800")?,
+        grace_s: fields.take("grace_s", "a whole number of seconds from 0 to 3,600")?,
     };
-    match fields.keys().next() {
-        Some(unknown) => Err(Error::Invalid {
-            code: ErrorCode::InvalidSpec,
-            field: Some(format!("spec.{unknown}")),
-            detail: format!("`spec.{unknown}` is not known."),
-            hint: Some("Kind `files` takes preset or command, inputs, parallel, timeout_s and grace_s.".to_owned()),
-        }),
-        None => Ok(spec),
-    }
-}
-
-fn take<T: DeserializeOwned>(
-    fields: &mut serde_json::Map<String, Value>,
-    name: &str,
-    takes: &str,
-) -> Result<Option<T>> {
-    let Some(value) = fields.remove(name) else { return Ok(None) };
-    serde_json::from_value(value)
-        .map_err(|_| Error::invalid_spec(format!("spec.{name}"), format!("`spec.{name}` must be {takes}.")))
+    fields.finish("Kind `files` takes preset or command, inputs, parallel, timeout_s and grace_s.")?;
+    Ok(spec)
 }
 
 /// Checks everything but the inputs.
@@ -76,18 +53,9 @@ pub(super) fn check(spec: &FilesSpec, presets: &BTreeMap<String, Preset>, allow_
 }
 
 fn check_numbers(spec: &FilesSpec) -> Result<()> {
-    let checks = [
-        ("parallel", spec.parallel, 1, MAX_PARALLEL, ""),
-        ("timeout_s", spec.timeout_s, 1, MAX_TIMEOUT_S, " seconds"),
-        ("grace_s", spec.grace_s, 0, MAX_GRACE_S, " seconds"),
-    ];
-    for (name, value, least, most, what) in checks {
-        if value.is_some_and(|value| !(least..=most).contains(&value)) {
-            let detail = format!("`spec.{name}` must be from {least} to {most}{what}.");
-            return Err(Error::invalid_spec(format!("spec.{name}"), detail));
-        }
-    }
-    Ok(())
+    check_range("parallel", spec.parallel, 1, MAX_PARALLEL, "")?;
+    check_range("timeout_s", spec.timeout_s, 1, MAX_TIMEOUT_S, " seconds")?;
+    check_range("grace_s", spec.grace_s, 0, MAX_GRACE_S, " seconds")
 }
 
 /// The preset of this name.

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use app::model::Category;
+use app::model::{Category, Kind};
 
 use crate::store::ArtifactRow;
 
@@ -17,7 +17,7 @@ const MAX_ARTIFACTS: usize = 10_000;
 const MAX_DEPTH: usize = 64;
 
 /// The regular files below `out`, in order, under the path that they will have. Links and devices are no artifacts.
-pub(in crate::kinds) fn list(out: &Path, unit: u64) -> io::Result<Vec<ArtifactRow>> {
+pub(in crate::kinds) fn list(out: &Path, unit: u64, kind: Kind) -> io::Result<Vec<ArtifactRow>> {
     let mut rows = Vec::new();
     match fs::symlink_metadata(out) {
         Ok(meta) if meta.is_dir() => {}
@@ -26,12 +26,16 @@ pub(in crate::kinds) fn list(out: &Path, unit: u64) -> io::Result<Vec<ArtifactRo
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(rows),
         Err(error) => return Err(error),
     }
-    list_folder(out, &unit.to_string(), unit, 0, &mut rows)?;
+    list_folder(out, &unit.to_string(), 0, &mut rows)?;
+    for row in &mut rows {
+        row.unit = Some(unit);
+        row.category = kind.category_of(row.path.split('/').nth(1).unwrap_or_default());
+    }
     rows.sort_unstable_by(|left, right| left.path.cmp(&right.path));
     Ok(rows)
 }
 
-fn list_folder(folder: &Path, path: &str, unit: u64, depth: usize, rows: &mut Vec<ArtifactRow>) -> io::Result<()> {
+fn list_folder(folder: &Path, path: &str, depth: usize, rows: &mut Vec<ArtifactRow>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -39,11 +43,11 @@ fn list_folder(folder: &Path, path: &str, unit: u64, depth: usize, rows: &mut Ve
         let path = format!("{path}/{}", encode(&name));
         if meta.is_dir() && depth < MAX_DEPTH {
             make_ours(&entry.path(), 0o700, &meta);
-            list_folder(&entry.path(), &path, unit, depth + 1, rows)?;
+            list_folder(&entry.path(), &path, depth + 1, rows)?;
         } else if meta.is_file() && rows.len() < MAX_ARTIFACTS {
             make_ours(&entry.path(), 0o600, &meta);
             let name = name.to_string_lossy().into_owned();
-            rows.push(ArtifactRow { path, name, unit: Some(unit), category: Category::Results, bytes: meta.len() });
+            rows.push(ArtifactRow { path, name, unit: None, category: Category::Results, bytes: meta.len() });
         }
     }
     Ok(())
@@ -112,7 +116,7 @@ mod tests {
         fs::write(out.join("a%b"), "1").unwrap();
         symlink("/etc/passwd", out.join("link")).unwrap();
         nix::unistd::mkfifo(&out.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let rows = list(&out, 3).unwrap();
+        let rows = list(&out, 3, Kind::Files).unwrap();
         let found: Vec<(&str, u64)> = rows.iter().map(|row| (row.path.as_str(), row.bytes)).collect();
         assert_eq!(found, [("3/a%25b", 1), ("3/sub%20dir/%FF.png", 2)]);
         assert_eq!(rows[1].name, "\u{fffd}.png");

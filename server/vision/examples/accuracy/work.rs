@@ -60,9 +60,6 @@ pub(crate) fn run(folder: &Path, part: usize, parts: usize) -> Result<()> {
                 }
             });
         }
-        if let Ok(path) = std::env::var("DETECTIONS") {
-            fs::write(format!("{path}.{video}"), serde_json::to_vec(&detections)?)?;
-        }
         answer.sightings.extend(sightings::join(&detections).into_iter().map(|s| Seen {
             video,
             product: s.product,
