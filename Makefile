@@ -14,7 +14,7 @@ LOGS := target/test-logs
 # Browser and server must agree on it, so it is set for every build below.
 export RUSTFLAGS := --cfg erase_components
 
-.PHONY: help build bundle wasm-target run test lint ffmpeg unit browser bench fmt
+.PHONY: help build bundle wasm-target run test lint programs unit browser bench fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,17 +51,21 @@ lint: wasm-target
 	cargo clippy --release -p belay-frontend --bin bundle -- -D warnings
 	cargo clippy --profile wasm-release -p belay-frontend --lib --target wasm32-unknown-unknown -- -D warnings
 
-ffmpeg:
-	@command -v ffmpeg >/dev/null || .ci/apt-install ffmpeg
+# ffmpeg reads videos; the tests of kind `hosts` start OpenSSH servers, and try the shells that hosts have.
+programs:
+	@missing=; command -v ffmpeg >/dev/null || missing=ffmpeg; \
+	command -v /usr/sbin/sshd >/dev/null || missing="$$missing openssh-server openssh-client"; \
+	command -v busybox >/dev/null || missing="$$missing busybox"; \
+	[ -z "$$missing" ] || .ci/apt-install $$missing
 
-unit: ffmpeg
+unit: programs
 	@failed=0; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-vision || failed=1; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-server || failed=1; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-app --features ssr || failed=1; \
 	exit $$failed
 
-browser: ffmpeg
+browser: programs
 	chromium=$$(end2end/setup) && cd end2end && CHROMIUM_PATH=$$chromium npx --no-install playwright test
 
 bench: build ffmpeg ## measure speed, size and accuracy, print the tables

@@ -165,6 +165,13 @@ impl FormState {
     pub fn value(&self, name: &str) -> &str {
         self.values.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
     }
+
+    /// All that was chosen under `name`, one a line.
+    #[must_use]
+    pub fn chosen(&self, name: &str) -> String {
+        let chosen = self.values.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str());
+        chosen.collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Lets a page say which HTTP status it is: 404 for a job that is not there. In the context of the server only.

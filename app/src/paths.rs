@@ -49,7 +49,7 @@ pub mod console {
     pub fn new_job(kind: Kind) -> String {
         match kind {
             Kind::Files => NEW_JOB.to_owned(),
-            Kind::ProductMatching => format!("{NEW_JOB}?kind={kind}"),
+            Kind::ProductMatching | Kind::Hosts => format!("{NEW_JOB}?kind={kind}"),
         }
     }
 

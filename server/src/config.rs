@@ -1,5 +1,7 @@
 //! Configuration: `belay.toml`, environment, flags. Documented in README.md.
 
+pub mod hosts;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -7,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use app::model::Kind;
 use serde::Deserialize;
+
+use self::hosts::{HostConfig, SshConfig};
 
 /// The whole of `belay.toml`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -16,11 +21,14 @@ pub struct Config {
     pub files: FilesConfig,
     pub worker: WorkerConfig,
     pub http: HttpConfig,
-    /// Named commands for `files` jobs.
+    /// Named commands, each for the jobs of one kind.
     pub presets: BTreeMap<String, Preset>,
-    /// `[[hosts]]`: for a kind that this build does not have. Taken, so that one file serves several versions.
-    pub hosts: Vec<toml::Table>,
-    /// `[providers.NAME]`: likewise.
+    pub ssh: SshConfig,
+    /// Machines that jobs of kind `hosts` may be run on.
+    pub hosts: Vec<HostConfig>,
+    /// `[host_groups]`: names of hosts under one name.
+    pub host_groups: BTreeMap<String, Vec<String>>,
+    /// `[providers.NAME]`: for kinds that this build does not have. Taken, so that one file serves several versions.
     pub providers: toml::Table,
 }
 
@@ -54,6 +62,13 @@ impl Config {
         Ok(config)
     }
 
+    /// The presets that jobs of this kind may use.
+    #[must_use]
+    pub fn presets_of(&self, kind: Kind) -> BTreeMap<String, Preset> {
+        let of_kind = self.presets.iter().filter(|(_, preset)| preset.kind == kind);
+        of_kind.map(|(name, preset)| (name.clone(), preset.clone())).collect()
+    }
+
     /// Checks what the types cannot, and resolves roots against `folder`. The error is key and sentence.
     fn check(&mut self, folder: &Path) -> Result<(), (String, String)> {
         let fault = |key: &str, message: String| Err((key.to_owned(), message));
@@ -80,7 +95,8 @@ impl Config {
                 return fault(&format!("presets.{name}.command"), "names no program".to_owned());
             }
         }
-        Ok(())
+        self.ssh.resolve(folder);
+        hosts::check(&mut self.hosts, &self.host_groups, folder)
     }
 }
 
@@ -132,6 +148,9 @@ pub struct HttpConfig {
 pub struct Preset {
     /// Program and arguments, with placeholders.
     pub command: Vec<String>,
+    /// Kind of the jobs that may use it: `files` when it does not say.
+    #[serde(default)]
+    pub kind: Kind,
     #[serde(default)]
     pub description: Option<String>,
     /// Variables for the command beside PATH, HOME, LANG, TMPDIR and Belay's own.
@@ -184,7 +203,40 @@ mod tests {
 
     #[test]
     fn sections_of_kinds_to_come_are_taken() {
-        let text = "[[hosts]]\nname = \"web1\"\n[providers.openai]\nbase_url = \"https://api.openai.com/v1\"";
-        assert_eq!(load(text).unwrap().hosts.len(), 1);
+        let text = "[providers.openai]\nbase_url = \"https://api.openai.com/v1\"";
+        assert_eq!(load(text).unwrap().providers.len(), 1);
+    }
+
+    #[test]
+    fn a_preset_is_for_the_jobs_of_one_kind() {
+        let text = "[presets.sum]\ncommand = [\"sha256sum\"]\n[presets.load]\nkind = \"hosts\"\ncommand = [\"uptime\"]";
+        let config = load(text).unwrap();
+        let names = |kind| config.presets_of(kind).into_keys().collect::<Vec<_>>();
+        assert_eq!((names(Kind::Files), names(Kind::Hosts)), (vec!["sum".to_owned()], vec!["load".to_owned()]));
+    }
+
+    #[test]
+    fn a_host_has_an_address_and_a_port_without_saying_so() {
+        let config = load("[[hosts]]\nname = \"web1\"\nkey = \"id\"").unwrap();
+        let host = &config.hosts[0];
+        assert_eq!((host.address.as_str(), host.port), ("web1", 22));
+        assert!(host.key.as_ref().unwrap().is_absolute(), "relative to the file's own folder");
+    }
+
+    #[test]
+    fn an_inventory_that_cannot_be_is_refused() {
+        let two = "[[hosts]]\nname = \"a\"\n[[hosts]]\nname = \"b\"\n";
+        for (text, key) in [
+            ("[[hosts]]\nname = \"a\"\nport = 0", "`hosts.a.port`"),
+            ("[[hosts]]\nname = \"a\"\nport = 65536", ":3: "),
+            ("[[hosts]]\nname = \"group:a\"", "`hosts.name`"),
+            ("[[hosts]]\nname = \"a\"\n[[hosts]]\nname = \"a\"", "`hosts.a`"),
+            ("[[hosts]]\nname = \"a\"\njump = \"b\"", "`hosts.a.jump`"),
+            (&format!("{two}jump = \"b\""), "`hosts.b.jump`"),
+            (&format!("{two}[host_groups]\ndb = [\"c\"]"), "`host_groups.db`"),
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
+        }
     }
 }

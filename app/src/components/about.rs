@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::{
-    model::{FilesSpec, Job, PhaseClass, ProductMatchingSpec, Spec},
+    model::{FilesSpec, HostsSpec, Job, PhaseClass, ProductMatchingSpec, Spec},
     text,
 };
 
@@ -16,10 +16,10 @@ fn fact(term: &'static str, value: String) -> AnyView {
     view! { <dt>{term}</dt><dd>{value}</dd> }.into_any()
 }
 
-fn command(spec: &FilesSpec) -> Option<AnyView> {
-    let (term, words) = match (&spec.preset, &spec.command) {
+fn command(preset: Option<&String>, command: Option<&Vec<String>>) -> Option<AnyView> {
+    let (term, words) = match (preset, command) {
         (Some(preset), _) => ("Preset", preset.clone()),
-        (None, command) => ("Command", command.as_ref()?.join(" ")),
+        (None, command) => ("Command", command?.join(" ")),
     };
     Some(view! { <dt>{term}</dt><dd class="mono">{words}</dd> }.into_any())
 }
@@ -49,15 +49,18 @@ fn folded(term: &'static str, all: &[String]) -> AnyView {
     view! { <dt>{term}</dt><dd><ul class="paths">{paths(seen)}</ul>{more}</dd> }.into_any()
 }
 
+fn seconds(term: &'static str, seconds: Option<u32>) -> Option<AnyView> {
+    seconds.map(|seconds| fact(term, text::duration(i64::from(seconds) * 1_000)))
+}
+
 fn files(job: &Job, spec: &FilesSpec) -> AnyView {
-    let seconds = |term, seconds: Option<u32>| seconds.map(|s| fact(term, text::duration(i64::from(s) * 1_000)));
     let inputs = if spec.inputs.is_empty() {
         fact("Inputs", format!("{} uploaded", text::counted(job.progress.total, job.kind.unit_nouns())))
     } else {
         folded("Inputs", &spec.inputs)
     };
     view! {
-        {command(spec)}
+        {command(spec.preset.as_ref(), spec.command.as_ref())}
         {inputs}
         {spec.parallel.map(|parallel| fact("Parallel", format!("{parallel} at a time")))}
         {seconds("Time limit", spec.timeout_s)}
@@ -75,11 +78,24 @@ fn matching(spec: &ProductMatchingSpec) -> AnyView {
     .into_any()
 }
 
+fn hosts(spec: &HostsSpec) -> AnyView {
+    view! {
+        {command(spec.preset.as_ref(), spec.command.as_ref())}
+        {folded("Hosts", &spec.hosts)}
+        {spec.parallel.map(|parallel| fact("Parallel", format!("{parallel} at a time")))}
+        {seconds("Time limit", spec.timeout_s)}
+        {seconds("Grace", spec.grace_s)}
+        {(!spec.collect.is_empty()).then(|| folded("Fetched", &spec.collect))}
+    }
+    .into_any()
+}
+
 /// What was asked for: it never changes.
 fn asked(job: &Job) -> Option<AnyView> {
     job.spec.as_ref().map(|spec| match spec {
         Spec::Files(spec) => files(job, spec),
         Spec::ProductMatching(spec) => matching(spec),
+        Spec::Hosts(spec) => hosts(spec),
     })
 }
 

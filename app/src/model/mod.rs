@@ -27,7 +27,10 @@ pub use matching::{Keyframe, MatchResults, MatchedProduct, MatchedVideo, Sightin
 pub use page::{JobQuery, JobSort, Page, UnitQuery};
 pub use phase::{Phase, PhaseClass};
 pub use removal::{Category, DeleteAnswer, DeleteStatus, Leftover, Plan, PlanItem, Receipt, ReceiptItem, ReceiptState};
-pub use spec::{FilesSpec, FormOptions, Kind, NewJob, PresetInfo, ProductMatchingSpec, RootInfo, Spec, split_words};
+pub use spec::{
+    FilesSpec, FormOptions, HostInfo, HostsSpec, Kind, NewJob, PresetInfo, ProductMatchingSpec, RootInfo, Spec,
+    split_words,
+};
 pub use stop::{StopEvidence, StopMethod, StopStep, StopStepKind, StopSummary};
 pub use time::Timestamp;
 pub use unit::{LogLine, LogPage, LogQuery, LogStream, Unit, UnitStatus};

@@ -7,19 +7,22 @@ use serde::{Deserialize, Serialize};
 use super::removal::Category;
 
 /// What sort of job. A kind is listed here when it is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub enum Kind {
     /// A command for each file.
+    #[default]
     Files,
     /// Finds products in videos.
     ProductMatching,
+    /// A command on each of many hosts, over SSH.
+    Hosts,
 }
 
 impl Kind {
     /// All kinds, in the order in which the form offers them.
-    pub const ALL: [Kind; 2] = [Kind::Files, Kind::ProductMatching];
+    pub const ALL: [Kind; 3] = [Kind::Files, Kind::ProductMatching, Kind::Hosts];
 
     /// The name in JSON, SQL and URLs.
     #[must_use]
@@ -27,6 +30,7 @@ impl Kind {
         match self {
             Kind::Files => "files",
             Kind::ProductMatching => "product_matching",
+            Kind::Hosts => "hosts",
         }
     }
 
@@ -36,6 +40,16 @@ impl Kind {
         match self {
             Kind::Files => ("file", "files"),
             Kind::ProductMatching => ("unit", "units"),
+            Kind::Hosts => ("host", "hosts"),
+        }
+    }
+
+    /// True when a run works on another machine and is only waited for here: it takes none of the worker's slots.
+    #[must_use]
+    pub const fn is_remote(self) -> bool {
+        match self {
+            Kind::Files | Kind::ProductMatching => false,
+            Kind::Hosts => true,
         }
     }
 
@@ -44,6 +58,7 @@ impl Kind {
     pub const fn partial_when_cancelled(self) -> bool {
         match self {
             Kind::Files | Kind::ProductMatching => false,
+            Kind::Hosts => true,
         }
     }
 
@@ -51,7 +66,7 @@ impl Kind {
     #[must_use]
     pub fn category_of(self, folder: &str) -> Category {
         match self {
-            Kind::Files => Category::Results,
+            Kind::Files | Kind::Hosts => Category::Results,
             Kind::ProductMatching => match folder {
                 "images" | "masks" => Category::Images,
                 "frames" | "keyframes" => Category::Frames,
@@ -140,14 +155,45 @@ pub struct ProductMatchingSpec {
     pub grace_s: Option<u32>,
 }
 
+/// Spec of kind `hosts`: exactly one of `preset` and `command`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub struct HostsSpec {
+    /// Hosts of the configuration: `web1`, `group:db`, `tag:eu`. Each host once, in this order.
+    pub hosts: Vec<String>,
+    /// Name of a preset of the configuration, one for hosts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub preset: Option<String>,
+    /// Program and arguments, no shell. `{host}` is replaced anywhere inside an argument.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub command: Option<Vec<String>>,
+    /// Hosts at once, 1 to 1,024; default 50.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parallel: Option<u32>,
+    /// Seconds until a host must have been reached, 1 to 600; default 10.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub connect_timeout_s: Option<u32>,
+    /// Seconds after which the command is stopped and its host counts as failed; default none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_s: Option<u32>,
+    /// Seconds between SIGTERM and SIGKILL; default 5, at most 3,600.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grace_s: Option<u32>,
+    /// Remote files that are fetched when the command has ended: paths, with `*`, `?` and `[…]` in any part.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub collect: Vec<String>,
+}
+
 /// A spec of any kind. On the wire the bare object; the job's `kind` says which. (No spec of one kind can be read as one
-/// of another: unknown fields are refused, and `products` and `videos` are always there.)
+/// of another: unknown fields are refused, and `products`, `videos` and `hosts` are always there.)
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub enum Spec {
     Files(FilesSpec),
     ProductMatching(ProductMatchingSpec),
+    Hosts(HostsSpec),
 }
 
 /// Body of `POST /api/jobs`.
@@ -166,6 +212,9 @@ pub struct NewJob {
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct PresetInfo {
     pub name: String,
+    /// Kind of the jobs that may use it.
+    #[serde(default)]
+    pub kind: Kind,
     pub command: Vec<String>,
     pub description: Option<String>,
 }
@@ -175,6 +224,15 @@ pub struct PresetInfo {
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct RootInfo {
     pub path: String,
+}
+
+/// A host that jobs may be run on. Where and how it is reached is nobody's business but the server's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
+pub struct HostInfo {
+    pub name: String,
+    pub groups: Vec<String>,
+    pub tags: Vec<String>,
 }
 
 /// What the new-job form may offer here.
@@ -188,6 +246,12 @@ pub struct FormOptions {
     pub max_upload_bytes: u64,
     /// Runs at once on this worker.
     pub slots: u32,
+    /// Hosts of the configuration.
+    #[serde(default)]
+    pub hosts: Vec<HostInfo>,
+    /// True where jobs of kind `hosts` may run any command.
+    #[serde(default)]
+    pub allow_free_commands_on_hosts: bool,
 }
 
 /// Words of a command line as a POSIX shell would split them: quotes and backslashes, nothing else. `None`: a quote

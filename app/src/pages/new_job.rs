@@ -1,6 +1,7 @@
 //! A new job: what every kind asks, and the form of the kind that the address names (`?kind=`).
 
 mod files;
+mod hosts;
 mod matching;
 mod parts;
 
@@ -17,7 +18,7 @@ use crate::{
     backend::{Backend, SharedBackend},
     components::icon::{icon, large},
     hooks::session::{Session, session},
-    model::{ErrorCode, FormOptions, Kind, NewJob, Problem},
+    model::{ErrorCode, FormOptions, Kind, NewJob, Problem, split_words},
     paths::console,
 };
 
@@ -73,6 +74,26 @@ impl Form {
         data.and_then(|data| data.get(name).as_string()).unwrap_or_default().trim().to_owned()
     }
 
+    /// All values under a name, of ticked boxes for instance.
+    fn values(&self, name: &str) -> Vec<String> {
+        let form = self.node.get_untracked().map(|form| form.unchecked_into::<HtmlFormElement>());
+        let data = form.and_then(|form| web_sys::FormData::new_with_form(&form).ok());
+        let all = data.map(|data| data.get_all(name)).unwrap_or_default();
+        all.iter().filter_map(|value| value.as_string()).collect()
+    }
+
+    /// Preset or command, of which a spec takes one.
+    fn preset_or_command(&self) -> Result<(Option<String>, Option<Vec<String>>), Problem> {
+        let preset = Some(self.value("preset")).filter(|preset| !preset.is_empty());
+        let line = self.value("command");
+        if preset.is_some() || line.is_empty() {
+            return Ok((preset, None));
+        }
+        let words =
+            split_words(&line).ok_or_else(|| wrong("command", "The command has a quote that is not closed."))?;
+        Ok((None, Some(words)))
+    }
+
     fn number(&self, name: &'static str) -> Result<Option<u32>, Problem> {
         let typed = self.value(name);
         if typed.is_empty() {
@@ -85,6 +106,7 @@ impl Form {
         let spec = match self.kind {
             Kind::Files => files::read(self)?,
             Kind::ProductMatching => matching::read(self)?,
+            Kind::Hosts => hosts::read(self)?,
         };
         Ok(NewJob { name: self.value("name"), kind: self.kind, spec })
     }
@@ -134,8 +156,9 @@ fn lines(text: &str) -> Vec<String> {
 
 fn loaded(session: Session, kind: Kind, options: &FormOptions) -> AnyView {
     let typed = session.form();
-    let value = |name: &str| typed.as_ref().map(|form| form.value(name).to_owned()).unwrap_or_default();
-    let first = options.presets.first().map(|preset| preset.name.clone()).unwrap_or_default();
+    let value = |name: &str| typed.as_ref().map(|form| form.chosen(name)).unwrap_or_default();
+    let first =
+        options.presets.iter().find(|preset| preset.kind == kind).map(|preset| preset.name.clone()).unwrap_or_default();
     let preset = if typed.is_some() { value("preset") } else { first };
     let form = Form {
         session,
@@ -157,6 +180,7 @@ fn loaded(session: Session, kind: Kind, options: &FormOptions) -> AnyView {
     let (sections, aside) = match kind {
         Kind::Files => (files::sections(form, options, &value), files::aside(form, options)),
         Kind::ProductMatching => (matching::sections(form, options, &value), matching::aside(form, options)),
+        Kind::Hosts => (hosts::sections(form, options, &value), hosts::aside(form, options)),
     };
     let body = view! {
         <div>
@@ -223,6 +247,7 @@ const fn words_of(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Files => ("Files", "A command for each file"),
         Kind::ProductMatching => ("Product matching", "Find products in videos"),
+        Kind::Hosts => ("Hosts", "A command on many machines"),
     }
 }
 

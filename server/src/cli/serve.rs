@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use app::model::Kind;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use crate::{
     data::DataFolder,
     engine::{Engine, EngineConfig},
     http::{self, Services},
-    kinds::{Registry, files::FilesKind, product_matching::ProductMatchingKind},
+    kinds::{Registry, files::FilesKind, hosts::HostsKind, product_matching::ProductMatchingKind},
     process::Spawner,
     sample,
     store::{SharedStore, sqlite::SqliteStore},
@@ -103,10 +104,13 @@ async fn start_engine(
     config: &Config,
 ) -> crate::error::Result<Engine> {
     let slots = config.worker.slots;
-    let files = FilesKind::new(data.clone(), spawner.clone(), &config.files, config.presets.clone(), slots);
+    let presets = config.presets_of(Kind::Files);
+    let files = FilesKind::new(data.clone(), spawner.clone(), &config.files, presets, slots);
     let matching = ProductMatchingKind::new(data.clone(), spawner.clone(), &config.files, slots);
-    let registry = Registry::new(vec![Arc::new(files), Arc::new(matching)]);
-    Engine::start(EngineConfig { data: data.clone(), store: store.clone(), registry, slots }).await
+    let hosts = HostsKind::new(data.clone(), config);
+    let registry = Registry::new(vec![Arc::new(files), Arc::new(matching), Arc::new(hosts)]);
+    let remote_slots = config.ssh.slots;
+    Engine::start(EngineConfig { data: data.clone(), store: store.clone(), registry, slots, remote_slots }).await
 }
 
 /// Runs the server until its last answer after a stop, or until that has taken too long.

@@ -20,7 +20,7 @@ use crate::{
     data::DataFolder,
     error::{Error, Result},
     kinds::{JobKind, Registry, Stop},
-    store::{JobRecord, OpenRun, SharedStore, WorkerRecord},
+    store::{ClaimedRun, JobRecord, Lane, OpenRun, SharedStore, WorkerRecord},
 };
 
 /// How long others are asked for changes of theirs.
@@ -41,6 +41,7 @@ pub(super) enum StopCause {
 pub(super) struct Held {
     pub(super) job_id: JobId,
     pub(super) claimed_at: Timestamp,
+    lane: Lane,
     stop: watch::Sender<Stop>,
     /// The first cause.
     cause: Option<StopCause>,
@@ -53,7 +54,9 @@ pub(crate) struct Core {
     pub(super) registry: Registry,
     pub(super) worker: WorkerRecord,
     /// Work may be waiting, or a slot became free.
-    pub(super) work: Notify,
+    pub(super) work: WorkBell,
+    /// Runs at once of jobs whose work is done elsewhere.
+    pub(super) remote_slots: u32,
     /// Moves with every cancel of this process: a claim that it overtook looks for orders at once.
     pub(super) cancels: AtomicU64,
     /// Wall clock of the last renewal of the leases, milliseconds.
@@ -82,7 +85,8 @@ impl Core {
             data: config.data,
             store: config.store,
             registry: config.registry,
-            work: Notify::new(),
+            work: WorkBell::default(),
+            remote_slots: config.remote_slots.max(1),
             cancels: AtomicU64::new(0),
             renewed_at: AtomicI64::new(worker.started_at.0),
             stopping: CancellationToken::new(),
@@ -122,10 +126,21 @@ impl Core {
 
     // ---- runs in hand ----
 
-    pub(super) fn hold(&self, run: RunId, job_id: JobId, claimed_at: Timestamp) -> watch::Receiver<Stop> {
+    pub(super) fn hold(&self, run: &ClaimedRun, claimed_at: Timestamp) -> watch::Receiver<Stop> {
         let (stop, receiver) = watch::channel(Stop::No);
-        lock(&self.held).insert(run, Held { job_id, claimed_at, stop, cause: None });
+        let held = Held { job_id: run.job_id, claimed_at, lane: Lane::of(run.kind), stop, cause: None };
+        lock(&self.held).insert(run.run_id, held);
         receiver
+    }
+
+    /// Runs that could be begun now.
+    pub(super) fn free_slots(&self, lane: Lane) -> usize {
+        let slots = match lane {
+            Lane::Local => self.worker.slots,
+            Lane::Remote => self.remote_slots,
+        };
+        let taken = lock(&self.held).values().filter(|held| held.lane == lane).count();
+        (slots as usize).saturating_sub(taken)
     }
 
     /// Lets go of a run that has ended. Answers why it was stopped, if it was.
@@ -282,6 +297,28 @@ fn worker_record(config: &EngineConfig) -> WorkerRecord {
 /// Locks; a panic elsewhere while it was held left nothing half done.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Wakes whoever takes work. Each lane has somebody of its own.
+#[derive(Default)]
+pub(super) struct WorkBell {
+    local: Notify,
+    remote: Notify,
+}
+
+impl WorkBell {
+    /// Wakes both; who is busy looks once more when it is done.
+    pub(super) fn notify_one(&self) {
+        self.local.notify_one();
+        self.remote.notify_one();
+    }
+
+    pub(super) async fn notified(&self, lane: Lane) {
+        match lane {
+            Lane::Local => self.local.notified().await,
+            Lane::Remote => self.remote.notified().await,
+        }
+    }
 }
 
 /// Runs that wait for the repair.

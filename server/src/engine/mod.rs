@@ -84,6 +84,8 @@ pub struct EngineConfig {
     pub registry: Registry,
     /// Runs at once on this worker, at least 1.
     pub slots: u32,
+    /// Likewise, of jobs whose work is done elsewhere.
+    pub remote_slots: u32,
 }
 
 /// The engine as everybody holds it: cheap to clone. It works until [`Engine::shut_down`].

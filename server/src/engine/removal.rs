@@ -33,7 +33,7 @@ fn folders(data: &DataFolder, job: JobId, kind: Kind) -> Vec<(Category, PathBuf)
 /// The same for artifacts: `<unit>/<folder>` decides, where the kind makes several sorts.
 fn artifact_folders(artifacts: &Path, kind: Kind) -> Vec<(Category, PathBuf)> {
     match kind {
-        Kind::Files => vec![(Category::Results, artifacts.to_owned())],
+        Kind::Files | Kind::Hosts => vec![(Category::Results, artifacts.to_owned())],
         Kind::ProductMatching => {
             let units = fs::read_dir(artifacts).into_iter().flatten().flatten();
             let folders = units.flat_map(|unit| fs::read_dir(unit.path()).into_iter().flatten().flatten());

@@ -124,6 +124,7 @@ fn read_spec(kind: Kind, spec: &str) -> Option<Spec> {
     match kind {
         Kind::Files => serde_json::from_str::<FilesSpec>(spec).ok().map(Spec::Files),
         Kind::ProductMatching => serde_json::from_str(spec).ok().map(Spec::ProductMatching),
+        Kind::Hosts => serde_json::from_str(spec).ok().map(Spec::Hosts),
     }
 }
 

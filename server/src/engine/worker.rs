@@ -19,11 +19,13 @@ use super::{
 use crate::{
     error::{Error, Result},
     kinds::{JobKind, Recovery, RunContext, RunOutcome, RunPlace, Stop},
-    store::{Claim, ClaimedRun, FinishEffect, RunResult, RunState, Verdict},
+    store::{Claim, ClaimedRun, FinishEffect, Lane, RunResult, RunState, Verdict},
 };
 
 /// Looks for work of other processes; own work wakes it at once.
 const LOOK_FOR_WORK: Duration = Duration::from_secs(1);
+/// Units that one transaction gives out at most: others want to write, too.
+const CLAIMED_AT_ONCE: usize = 64;
 /// Looks for stop orders of other processes; own ones arrive at once.
 const LOOK_FOR_ORDERS: Duration = Duration::from_secs(2);
 /// Between two tries to store a result.
@@ -35,19 +37,21 @@ const SHUT_DOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// Starts the loops of the worker.
 pub(super) fn start(core: &Arc<Core>) {
-    core.spawn(take_work(core.clone()));
+    core.spawn(take_work(core.clone(), Lane::Local));
+    core.spawn(take_work(core.clone(), Lane::Remote));
     core.spawn(take_orders(core.clone()));
 }
 
-async fn take_work(core: Arc<Core>) {
+async fn take_work(core: Arc<Core>, lane: Lane) {
     while !core.stopping.is_cancelled() {
-        let free = (core.worker.slots as usize).saturating_sub(core.held_count());
-        let claimed = if free > 0 { claim(&core, free).await } else { 0 };
+        let free = core.free_slots(lane);
+        let wanted = free.min(CLAIMED_AT_ONCE);
+        let claimed = if wanted > 0 { claim(&core, lane, wanted).await } else { 0 };
         if claimed > 0 && claimed < free {
             continue;
         }
         tokio::select! {
-            () = core.work.notified() => {}
+            () = core.work.notified(lane) => {}
             () = tokio::time::sleep(LOOK_FOR_WORK) => {}
             () = core.stopping.cancelled() => {}
         }
@@ -55,11 +59,12 @@ async fn take_work(core: Arc<Core>) {
 }
 
 /// Claims up to `free` units and starts them. Answers how many.
-async fn claim(core: &Arc<Core>, free: usize) -> usize {
+async fn claim(core: &Arc<Core>, lane: Lane, free: usize) -> usize {
     let cancels = core.cancels.load(Ordering::SeqCst);
     let at = now();
     let claim = Claim {
         worker: core.worker.worker_id.clone(),
+        lane,
         max: free as u32,
         now: at,
         lease_until: lease_until(at),
@@ -75,7 +80,7 @@ async fn claim(core: &Arc<Core>, free: usize) -> usize {
     };
     let count = claimed.len();
     for run in claimed {
-        let stop = core.hold(run.run_id, run.job_id, at);
+        let stop = core.hold(&run, at);
         core.runs.spawn(carry_out(core.clone(), run, stop));
     }
     if count > 0 {

@@ -254,6 +254,7 @@ fn body_of(typed: &Typed) -> Answer<SubmitBody> {
 fn spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
     match typed.text("kind") {
         Some("product_matching") => matching_spec_of(typed),
+        Some("hosts") => hosts_spec_of(typed),
         Some(_) | None => files_spec_of(typed),
     }
 }
@@ -292,10 +293,8 @@ fn insert_numbers(spec: &mut Map<String, Value>, typed: &Typed, names: &[&str]) 
     Ok(())
 }
 
-/// The spec of a `files` job from `preset` or `command` (words as a shell splits them), `inputs` (one a line),
-/// `parallel`, `timeout_s`, `grace_s`.
-fn files_spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
-    let mut spec = Map::new();
+/// A preset, or else a command: words as a shell splits them.
+fn insert_command(spec: &mut Map<String, Value>, typed: &Typed) -> Answer<()> {
     if let Some(preset) = typed.text("preset") {
         spec.insert("preset".to_owned(), preset.into());
     } else if let Some(command) = typed.text("command") {
@@ -303,6 +302,29 @@ fn files_spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
             .ok_or_else(|| Failure::invalid_spec("spec.command", "The command has a quote that is not closed."))?;
         spec.insert("command".to_owned(), words.into());
     }
+    Ok(())
+}
+
+/// The spec of a `hosts` job from `hosts` (once for each), `preset` or `command`, `collect` (one a line), `parallel`,
+/// `connect_timeout_s`, `timeout_s`, `grace_s`.
+fn hosts_spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
+    let mut spec = Map::new();
+    let hosts: Vec<&str> = typed.0.iter().filter(|(field, _)| field == "hosts").map(|(_, host)| host.trim()).collect();
+    spec.insert("hosts".to_owned(), hosts.into());
+    insert_command(&mut spec, typed)?;
+    let collect = lines(typed, "collect");
+    if !collect.is_empty() {
+        spec.insert("collect".to_owned(), collect.into());
+    }
+    insert_numbers(&mut spec, typed, &["parallel", "connect_timeout_s", "timeout_s", "grace_s"])?;
+    Ok(spec)
+}
+
+/// The spec of a `files` job from `preset` or `command` (words as a shell splits them), `inputs` (one a line),
+/// `parallel`, `timeout_s`, `grace_s`.
+fn files_spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
+    let mut spec = Map::new();
+    insert_command(&mut spec, typed)?;
     let inputs = lines(typed, "inputs");
     if !inputs.is_empty() {
         spec.insert("inputs".to_owned(), inputs.into());

@@ -94,6 +94,7 @@ pub(crate) async fn form_options(State(state): State<AppState>, _: Caller) -> Js
 pub(crate) fn options(config: &Config) -> FormOptions {
     let preset = |(name, preset): (&String, &crate::config::Preset)| PresetInfo {
         name: name.clone(),
+        kind: preset.kind,
         command: preset.command.clone(),
         description: preset.description.clone(),
     };
@@ -103,6 +104,8 @@ pub(crate) fn options(config: &Config) -> FormOptions {
         allow_free_commands: config.files.allow_free_commands,
         max_upload_bytes: config.files.max_upload_bytes,
         slots: config.worker.slots,
+        hosts: crate::kinds::hosts::offered(config),
+        allow_free_commands_on_hosts: config.ssh.allow_free_commands,
     }
 }
 

@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 
 /// Most units of a job at once.
 pub(super) const MAX_PARALLEL: u32 = 1_024;
+/// A week, seconds.
+pub(super) const MAX_TIMEOUT_S: u32 = 604_800;
 /// An hour, seconds.
 pub(super) const MAX_GRACE_S: u32 = 3_600;
 

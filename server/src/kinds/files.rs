@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::{
     Admitted, JobKind, Recovery, RunContext, RunOutcome, RunPlace, Stop, Upload,
     confines::{self, Confines, MAX_FILES},
+    presets::Commands,
     trees::{Prepared, TreeRuns},
 };
 use crate::{
@@ -35,8 +36,7 @@ pub struct FilesKind {
 struct Shared {
     data: DataFolder,
     confines: Confines,
-    presets: BTreeMap<String, Preset>,
-    allow_free_commands: bool,
+    commands: Commands,
     /// Runs at once on this worker: the default of `parallel`.
     slots: u32,
 }
@@ -52,9 +52,9 @@ impl FilesKind {
         slots: u32,
     ) -> Self {
         let confines = Confines::new(&config.roots, data.root().to_owned());
-        let allow_free_commands = config.allow_free_commands;
+        let commands = Commands { presets, allow_free: config.allow_free_commands, section: "files" };
         let runs = TreeRuns::new(Kind::Files, data.clone(), spawner);
-        FilesKind { shared: Arc::new(Shared { data, confines, presets, allow_free_commands, slots }), runs }
+        FilesKind { shared: Arc::new(Shared { data, confines, commands, slots }), runs }
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> Result<T> + Send + 'static) -> Result<T> {
@@ -67,7 +67,7 @@ impl FilesKind {
 
 impl Shared {
     fn check(&self, spec: &FilesSpec) -> Result<()> {
-        spec::check(spec, &self.presets, self.allow_free_commands)
+        spec::check(spec, &self.commands)
     }
 
     fn admitted(&self, spec: &FilesSpec, units: Vec<NewUnit>) -> Result<Admitted> {
@@ -106,7 +106,7 @@ impl Shared {
         let spec: FilesSpec = read_spec(&claimed.spec)?;
         let input = PathBuf::from(claimed.unit.input);
         let preset = match &spec.preset {
-            Some(name) => match self.presets.get(name) {
+            Some(name) => match self.commands.presets.get(name) {
                 Some(preset) => Some(preset),
                 None => return Ok(Prepared::Failed(format!("the preset `{name}` is not configured any more"))),
             },
@@ -133,7 +133,8 @@ impl Shared {
     }
 
     fn grace(&self, spec: &FilesSpec) -> Duration {
-        let of_preset = spec.preset.as_ref().and_then(|name| self.presets.get(name)).and_then(|preset| preset.grace_s);
+        let of_preset =
+            spec.preset.as_ref().and_then(|name| self.commands.presets.get(name)).and_then(|preset| preset.grace_s);
         Duration::from_secs(spec.grace_s.or(of_preset).unwrap_or(DEFAULT_GRACE_S).into())
     }
 }

@@ -5,10 +5,14 @@
 //! [`app::model::Phase`].
 
 pub mod files;
+pub mod hosts;
 pub mod product_matching;
 
 mod confines;
 mod fields;
+mod output;
+mod presets;
+mod run_files;
 mod trees;
 
 use std::{

@@ -2,14 +2,12 @@
 //! the command; start, stop with evidence, results and recovery are here, the evidence comes from
 //! [`process`](crate::process).
 
-pub(super) mod output;
-
 use std::{io, time::Duration};
 
 use app::model::{Kind, StopEvidence};
 use tokio::sync::watch;
 
-use super::{Recovery, RunContext, RunOutcome, RunPlace, Stop};
+use super::{Recovery, RunContext, RunOutcome, RunPlace, Stop, output, run_files::RunFiles};
 use crate::{
     data::{DataFolder, make_folder},
     engine::clock,
@@ -38,14 +36,13 @@ pub(super) enum Prepared {
 /// The runs of one kind. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct TreeRuns {
-    kind: Kind,
-    data: DataFolder,
+    files: RunFiles,
     spawner: Spawner,
 }
 
 impl TreeRuns {
     pub(super) fn new(kind: Kind, data: DataFolder, spawner: Spawner) -> Self {
-        TreeRuns { kind, data, spawner }
+        TreeRuns { files: RunFiles::new(kind, data), spawner }
     }
 
     /// Prepares, starts and follows one tree to its end or its proven stop. `prepare` may block.
@@ -71,15 +68,15 @@ impl TreeRuns {
         let place = RunPlace::from(&claimed);
         let prepared = self
             .blocking(move |runs| {
-                make_folder(&runs.data.out(place.job_id, place.run_id))?;
-                make_folder(&runs.data.logs(place.job_id))?;
+                make_folder(&runs.files.data.out(place.job_id, place.run_id))?;
+                make_folder(&runs.files.data.logs(place.job_id))?;
                 prepare(claimed)
             })
             .await?;
         let command = match prepared {
             Prepared::Ready(command) => command,
             Prepared::Failed(why) => return Ok(failed(why)),
-            Prepared::Done => return self.blocking(move |runs| Ok(runs.with_output(place, succeeded()))).await,
+            Prepared::Done => return self.blocking(move |runs| Ok(runs.files.add_output(place, succeeded()))).await,
         };
         if *stop.borrow_and_update() != Stop::No {
             return Ok(never_started());
@@ -95,28 +92,17 @@ impl TreeRuns {
 
     /// As [`JobKind::adopt`](super::JobKind::adopt).
     pub(super) async fn adopt(&self, run: RunPlace) -> Result<()> {
-        self.blocking(move |runs| {
-            let place = runs.data.unit_artifacts(run.job_id, run.unit);
-            Ok(output::adopt(&runs.data.out(run.job_id, run.run_id), &place)?)
-        })
-        .await
+        self.files.adopt(run).await
     }
 
     /// As [`JobKind::disown`](super::JobKind::disown).
     pub(super) async fn disown(&self, run: RunPlace) {
-        let removed =
-            self.blocking(move |runs| Ok(output::remove(&runs.data.unit_artifacts(run.job_id, run.unit))?)).await;
-        if let Err(error) = removed {
-            tracing::warn!(run = %run.run_id, %error, "files of a fenced run stay until the job is deleted");
-        }
+        self.files.disown(run).await;
     }
 
     /// As [`JobKind::discard`](super::JobKind::discard).
     pub(super) async fn discard(&self, run: RunPlace) {
-        let removed = self.blocking(move |runs| Ok(output::remove(&runs.data.work(run.job_id, run.run_id))?)).await;
-        if let Err(error) = removed {
-            tracing::warn!(run = %run.run_id, %error, "what a failed run made stays until the job is deleted");
-        }
+        self.files.discard(run).await;
     }
 
     /// As [`JobKind::tidy`](super::JobKind::tidy).
@@ -133,11 +119,11 @@ impl TreeRuns {
     }
 
     fn tidy_now(&self, place: RunPlace) {
-        let work = self.data.work(place.job_id, place.run_id);
+        let work = self.files.data.work(place.job_id, place.run_id);
         if let Err(error) = output::remove(&work) {
             tracing::warn!(run = %place.run_id, %error, "scratch of a finished run stays until the job is deleted");
         }
-        process::forget(&self.data.runs(), place.run_id);
+        process::forget(&self.files.data.runs(), place.run_id);
     }
 
     /// As [`JobKind::recover`](super::JobKind::recover).
@@ -153,7 +139,7 @@ impl TreeRuns {
         };
         let wait = grace + RECOVERY_MARGIN;
         let place = RunPlace::from(run);
-        let report = match process::recover(&self.data.runs(), run.run_id, run.started_at, wait, how).await? {
+        let report = match process::recover(&self.files.data.runs(), run.run_id, run.started_at, wait, how).await? {
             process::Recovered::Report(report) => report,
             process::Recovered::Searched(evidence) => return Ok(Recovery::Stopped(evidence)),
         };
@@ -165,36 +151,19 @@ impl TreeRuns {
     }
 
     fn outcome(&self, place: RunPlace, report: TreeReport, timeout: Option<Duration>) -> RunOutcome {
-        let mut outcome = self.with_output(place, outcome_of(report, timeout));
+        let mut outcome = self.files.add_output(place, outcome_of(report, timeout));
         if let (Verdict::Failed(_), Some(why)) = (&outcome.verdict, self.why(place)) {
             outcome.verdict = Verdict::Failed(why);
         }
         outcome
     }
 
-    /// Adds what the run left in `out`.
-    fn with_output(&self, place: RunPlace, mut outcome: RunOutcome) -> RunOutcome {
-        let out = self.data.out(place.job_id, place.run_id);
-        // After a crash the files may have moved to their place already.
-        let found = if out.exists() { out } else { self.data.unit_artifacts(place.job_id, place.unit) };
-        match output::list(&found, place.unit, self.kind) {
-            Ok(produced) => outcome.produced = produced,
-            Err(error) => {
-                tracing::warn!(run = %place.run_id, %error, "what a run produced could not be listed");
-                if outcome.verdict == Verdict::Succeeded {
-                    outcome.verdict = Verdict::Failed(format!("its output could not be read: {error}"));
-                }
-            }
-        }
-        outcome
-    }
-
     /// The sentence of a command of ours. Commands of operators have no such file.
     fn why(&self, place: RunPlace) -> Option<String> {
-        if self.kind == Kind::Files {
+        if self.files.kind == Kind::Files {
             return None;
         }
-        let text = std::fs::read_to_string(self.data.work(place.job_id, place.run_id).join(WHY)).ok()?;
+        let text = std::fs::read_to_string(self.files.data.work(place.job_id, place.run_id).join(WHY)).ok()?;
         let sentence = text.trim();
         (!sentence.is_empty() && sentence.len() <= MAX_WHY).then(|| sentence.to_owned())
     }

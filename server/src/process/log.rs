@@ -13,6 +13,7 @@ use std::{
 
 use app::model::{LogLine, LogPage, LogStream, Timestamp};
 
+pub(crate) use super::logfile::add_to as add;
 use super::logfile::part_path;
 
 /// Most bytes that one answer is made of.
@@ -284,6 +285,21 @@ mod tests {
         assert_eq!(texts(&read(&path, second.next_cursor.as_deref(), 10, Wanted::all(4)).unwrap()), ["line 5"]);
         assert_eq!(read(&path, Some("nonsense"), 10, Wanted::all(4)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert!(read(&path, Some("18446744073709551615"), 10, Wanted::all(4)).unwrap().items.is_empty());
+    }
+
+    #[test]
+    fn lines_are_added_to_a_log_that_nobody_writes_to_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.log");
+        add(&path, &["nothing to add it to".to_owned()]).unwrap();
+        assert!(!path.exists());
+        let mut log = LogFile::with_limits(path.clone(), 2_000, 1_000);
+        numbered(&mut log, 0..300);
+        drop(log);
+        add(&path, &["it was stopped".to_owned(), "the end".to_owned()]).unwrap();
+        let page = tail(&path, 3, Wanted::all(0)).unwrap();
+        assert_eq!(texts(&page), ["line 299", "it was stopped", "the end"]);
+        assert_eq!(page.items[2].stream, LogStream::Belay);
     }
 
     #[test]

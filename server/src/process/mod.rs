@@ -42,6 +42,7 @@ use app::model::{RunId, StopEvidence, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use left_behind::kill_left_behind;
+pub(crate) use logfile::{Lines, LogFile};
 pub use recover::{Recovered, recover};
 pub use report::forget;
 pub use spawner::spawner_main;

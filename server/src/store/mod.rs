@@ -18,8 +18,8 @@ use app::model::{
 };
 pub use records::{
     ApiToken, ArtifactRow, BeginDelete, CancelEffect, CancelOrder, CancelRecord, Claim, ClaimedRun, DeleteIntent,
-    FinishEffect, Idempotency, JobPage, JobRecord, NewJobRecord, NewUnit, OpenRun, RowsRemoved, RunResult, RunState,
-    Session, SharedStore, StopOrder, Submitted, UnitRecord, Verdict, WorkerRecord,
+    FinishEffect, Idempotency, JobPage, JobRecord, Lane, NewJobRecord, NewUnit, OpenRun, RowsRemoved, RunResult,
+    RunState, Session, SharedStore, StopOrder, Submitted, UnitRecord, Verdict, WorkerRecord,
 };
 
 /// See the module.

@@ -138,10 +138,27 @@ pub struct WorkerRecord {
     pub heartbeat_at: Timestamp,
 }
 
+/// What a worker's slots are counted by: the work of a job is done here, or elsewhere and only waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Local,
+    Remote,
+}
+
+impl Lane {
+    /// The lane in which jobs of this kind are worked on.
+    #[must_use]
+    pub const fn of(kind: Kind) -> Lane {
+        if kind.is_remote() { Lane::Remote } else { Lane::Local }
+    }
+}
+
 /// A wish for work.
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub worker: String,
+    /// Only jobs of this lane.
+    pub lane: Lane,
     pub max: u32,
     pub now: Timestamp,
     pub lease_until: Timestamp,

@@ -4,25 +4,19 @@ use leptos::prelude::*;
 
 use super::{
     Form, lines,
-    parts::{drop_zone, file_list, how_it_stops, parallel_field, paths_field, roots_of},
-    wrong,
+    parts::{
+        OwnCommand, command_section, drop_zone, file_list, how_it_stops, parallel_field, paths_field, roots_of,
+        time_field,
+    },
 };
 use crate::{
-    components::{icon::icon, notice::notice},
-    model::{FilesSpec, FormOptions, Problem, Spec, spec::split_words},
+    model::{FilesSpec, FormOptions, Problem, Spec},
     text,
 };
 
 /// Reads what was typed.
 pub(super) fn read(form: &Form) -> Result<Spec, Problem> {
-    let preset = Some(form.value("preset")).filter(|preset| !preset.is_empty());
-    let command = match (&preset, form.value("command")) {
-        (Some(_), _) => None,
-        (None, line) if line.is_empty() => None,
-        (None, line) => {
-            Some(split_words(&line).ok_or_else(|| wrong("command", "The command has a quote that is not closed."))?)
-        }
-    };
+    let (preset, command) = form.preset_or_command()?;
     Ok(Spec::Files(FilesSpec {
         preset,
         command,
@@ -37,10 +31,21 @@ pub(super) fn read(form: &Form) -> Result<Spec, Problem> {
 pub(super) fn sections(form: Form, options: &FormOptions, typed: &dyn Fn(&str) -> String) -> AnyView {
     view! {
         {files_section(form, options, typed("inputs"))}
-        {command_section(form, options, typed("command"))}
+        {command_section(form, options, own_command(options), typed("command"))}
         {limits_section(form, options, typed("parallel"), typed("timeout_s"))}
     }
     .into_any()
+}
+
+fn own_command(options: &FormOptions) -> Option<OwnCommand> {
+    options.allow_free_commands.then(|| OwnCommand {
+        example: "sha256sum {file}",
+        hint: view! {
+            "No shell. Replaced: " <span class="mono">"{file} {name} {stem} {out}"</span>
+            ". What is written below " <span class="mono">"{out}"</span> " is kept."
+        }
+        .into_any(),
+    })
 }
 
 /// What stands beside the form.
@@ -66,88 +71,6 @@ fn files_section(form: Form, options: &FormOptions, inputs: String) -> AnyView {
     .into_any()
 }
 
-fn command_section(form: Form, options: &FormOptions, command: String) -> AnyView {
-    let chosen = form.preset.get_untracked();
-    let free = options.allow_free_commands;
-    let mut choices: Vec<(String, String)> =
-        options.presets.iter().map(|preset| (preset.name.clone(), preset.name.clone())).collect();
-    if free {
-        choices.push((String::new(), "Own command".to_owned()));
-    }
-    if choices.is_empty() {
-        let words = "The configuration names no preset and does not allow free commands: there is nothing to run.";
-        return notice("partial", "warning", words.into_any());
-    }
-    let choices = choices
-        .into_iter()
-        .map(|(value, words)| {
-            let selected = value == chosen;
-            view! { <option value=value selected=selected>{words}</option> }.into_any()
-        })
-        .collect::<Vec<_>>();
-    let presets = StoredValue::new(options.presets.clone());
-    let hint = move || {
-        let name = form.preset.get();
-        presets.with_value(|presets| {
-            let preset = presets.iter().find(|preset| preset.name == name)?;
-            let description = preset.description.clone().map(|words| words + " ");
-            Some(view! { {description}<span class="mono">{preset.command.join(" ")}</span> }.into_any())
-        })
-    };
-    let own = free.then(|| {
-        view! {
-            <div class="field wide" hidden=move || form.session.mounted.get() && !form.preset.get().is_empty()>
-                <label for="cmd">"Own command "<small>"when no preset is chosen"</small></label>
-                <input
-                    class="input mono"
-                    id="cmd"
-                    name="command"
-                    value=command
-                    autocomplete="off"
-                    spellcheck="false"
-                    placeholder="sha256sum {file}"
-                    aria-describedby="cmd-h"
-                    aria-invalid=move || form.wrong("command").then_some("true")
-                />
-                <span class="hint" id="cmd-h">
-                    "No shell. Replaced: " <span class="mono">"{file} {name} {stem} {out}"</span>
-                    ". What is written below " <span class="mono">"{out}"</span> " is kept."
-                </span>
-            </div>
-        }
-        .into_any()
-    });
-    view! {
-        <section class="section" aria-labelledby="s-cmd">
-            <header>
-                <h2 id="s-cmd">"Command"</h2>
-                <p>"From the presets of the configuration."</p>
-            </header>
-            <div class="fields">
-                <div class="field wide">
-                    <label for="preset">"Preset"</label>
-                    <span class="select-wrap">
-                        <select
-                            class="select"
-                            id="preset"
-                            name="preset"
-                            aria-describedby="preset-h"
-                            aria-invalid=move || form.wrong("preset").then_some("true")
-                            on:change=move |event| form.preset.set(event_target_value(&event))
-                        >
-                            {choices}
-                        </select>
-                        {icon("chevron-down")}
-                    </span>
-                    <span class="hint" id="preset-h">{hint}</span>
-                </div>
-                {own}
-            </div>
-        </section>
-    }
-    .into_any()
-}
-
 fn limits_section(form: Form, options: &FormOptions, parallel: String, timeout: String) -> AnyView {
     let slots = options.slots;
     view! {
@@ -157,23 +80,8 @@ fn limits_section(form: Form, options: &FormOptions, parallel: String, timeout: 
                 <p>"Empty: as many at once as the worker can, as long as it takes."</p>
             </header>
             <div class="fields">
-                {parallel_field(form, "Files", slots, parallel)}
-                <div class="field">
-                    <label for="time">"Time limit"</label>
-                    <div class="input-wrap">
-                        <input
-                            class="input"
-                            id="time"
-                            name="timeout_s"
-                            inputmode="numeric"
-                            value=timeout
-                            aria-describedby="time-h"
-                            aria-invalid=move || form.wrong("timeout_s").then_some("true")
-                        />
-                        <span class="suffix">"seconds"</span>
-                    </div>
-                    <span class="hint" id="time-h">"A file that takes longer is stopped and counts as failed."</span>
-                </div>
+                {parallel_field(form, format!("Files at a time, at most {slots}."), slots, parallel)}
+                {time_field(form, "A file that takes longer is stopped and counts as failed.", timeout)}
             </div>
         </section>
     }

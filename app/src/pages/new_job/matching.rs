@@ -82,6 +82,7 @@ fn inputs(form: Form, options: &FormOptions, part: &'static str, paths: String) 
 
 fn how(form: Form, options: &FormOptions, typed: &dyn Fn(&str) -> String) -> AnyView {
     let (rate, parallel) = (typed("frame_rate"), typed("parallel"));
+    let slots = options.slots;
     view! {
         <section class="section" aria-labelledby="s-how">
             <header>
@@ -103,7 +104,7 @@ fn how(form: Form, options: &FormOptions, typed: &dyn Fn(&str) -> String) -> Any
                     />
                     <span class="hint" id="rate-h">"More finds what is seen only for a moment, and takes longer."</span>
                 </div>
-                {parallel_field(form, "Units", options.slots, parallel)}
+                {parallel_field(form, format!("Units at a time, at most {slots}."), slots, parallel)}
             </div>
         </section>
     }

@@ -11,9 +11,10 @@ use crate::{
     components::{
         icon::{icon, large},
         modal::modal,
-        notice::alert,
+        notice::{alert, notice},
         progress::bar,
     },
+    model::FormOptions,
     paths::console,
     text,
 };
@@ -135,12 +136,12 @@ pub(super) fn paths_field(
 }
 
 /// The roots as words.
-pub(super) fn roots_of(options: &crate::model::FormOptions) -> String {
+pub(super) fn roots_of(options: &FormOptions) -> String {
     options.roots.iter().map(|root| root.path.clone()).collect::<Vec<_>>().join(", ")
 }
 
-/// How many units at once.
-pub(super) fn parallel_field(form: Form, what: &'static str, slots: u32, value: String) -> AnyView {
+/// How many units at once; `usual` when nothing is typed.
+pub(super) fn parallel_field(form: Form, hint: String, usual: u32, value: String) -> AnyView {
     view! {
         <div class="field">
             <label for="par">"Parallel"</label>
@@ -150,12 +151,121 @@ pub(super) fn parallel_field(form: Form, what: &'static str, slots: u32, value: 
                 name="parallel"
                 inputmode="numeric"
                 value=value
-                placeholder=slots.to_string()
+                placeholder=usual.to_string()
                 aria-describedby="par-h"
                 aria-invalid=move || form.wrong("parallel").then_some("true")
             />
-            <span class="hint" id="par-h">{format!("{what} at a time, at most {slots}.")}</span>
+            <span class="hint" id="par-h">{hint}</span>
         </div>
+    }
+    .into_any()
+}
+
+/// How long a unit may take; `hint` says what happens then.
+pub(super) fn time_field(form: Form, hint: &'static str, timeout: String) -> AnyView {
+    view! {
+        <div class="field">
+            <label for="time">"Time limit"</label>
+            <div class="input-wrap">
+                <input
+                    class="input"
+                    id="time"
+                    name="timeout_s"
+                    inputmode="numeric"
+                    value=timeout
+                    aria-describedby="time-h"
+                    aria-invalid=move || form.wrong("timeout_s").then_some("true")
+                />
+                <span class="suffix">"seconds"</span>
+            </div>
+            <span class="hint" id="time-h">{hint}</span>
+        </div>
+    }
+    .into_any()
+}
+
+/// How a command of one's own is asked for, where it is allowed.
+pub(super) struct OwnCommand {
+    pub(super) example: &'static str,
+    pub(super) hint: AnyView,
+}
+
+/// A preset of the form's kind, or a command of one's own.
+pub(super) fn command_section(form: Form, options: &FormOptions, own: Option<OwnCommand>, command: String) -> AnyView {
+    let chosen = form.preset.get_untracked();
+    let presets: Vec<_> = options.presets.iter().filter(|preset| preset.kind == form.kind).cloned().collect();
+    let mut choices: Vec<(String, String)> =
+        presets.iter().map(|preset| (preset.name.clone(), preset.name.clone())).collect();
+    if own.is_some() {
+        choices.push((String::new(), "Own command".to_owned()));
+    }
+    if choices.is_empty() {
+        let words = "The configuration names no preset and does not allow free commands: there is nothing to run.";
+        return notice("partial", "warning", words.into_any());
+    }
+    let choices = choices
+        .into_iter()
+        .map(|(value, words)| {
+            let selected = value == chosen;
+            view! { <option value=value selected=selected>{words}</option> }.into_any()
+        })
+        .collect::<Vec<_>>();
+    let presets = StoredValue::new(presets);
+    let hint = move || {
+        let name = form.preset.get();
+        presets.with_value(|presets| {
+            let preset = presets.iter().find(|preset| preset.name == name)?;
+            let description = preset.description.clone().map(|words| words + " ");
+            Some(view! { {description}<span class="mono">{preset.command.join(" ")}</span> }.into_any())
+        })
+    };
+    let own = own.map(|own| {
+        view! {
+            <div class="field wide" hidden=move || form.session.mounted.get() && !form.preset.get().is_empty()>
+                <label for="cmd">"Own command "<small>"when no preset is chosen"</small></label>
+                <input
+                    class="input mono"
+                    id="cmd"
+                    name="command"
+                    value=command
+                    autocomplete="off"
+                    spellcheck="false"
+                    placeholder=own.example
+                    aria-describedby="cmd-h"
+                    aria-invalid=move || form.wrong("command").then_some("true")
+                />
+                <span class="hint" id="cmd-h">{own.hint}</span>
+            </div>
+        }
+        .into_any()
+    });
+    view! {
+        <section class="section" aria-labelledby="s-cmd">
+            <header>
+                <h2 id="s-cmd">"Command"</h2>
+                <p>"From the presets of the configuration."</p>
+            </header>
+            <div class="fields">
+                <div class="field wide">
+                    <label for="preset">"Preset"</label>
+                    <span class="select-wrap">
+                        <select
+                            class="select"
+                            id="preset"
+                            name="preset"
+                            aria-describedby="preset-h"
+                            aria-invalid=move || form.wrong("preset").then_some("true")
+                            on:change=move |event| form.preset.set(event_target_value(&event))
+                        >
+                            {choices}
+                        </select>
+                        {icon("chevron-down")}
+                    </span>
+                    <span class="hint" id="preset-h">{hint}</span>
+                </div>
+                {own}
+            </div>
+        </section>
     }
     .into_any()
 }

@@ -1,24 +1,23 @@
 //! Checks a spec of kind `files`, field by field, so that a refusal names the one that is wrong.
 
 use std::{
-    collections::BTreeMap,
     ffi::OsStr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
-use app::model::{ErrorCode, FilesSpec};
+use app::model::FilesSpec;
 use serde_json::Value;
 
 use super::command::{has_placeholder, search_path};
 use crate::{
-    config::Preset,
     error::{Error, Result},
-    kinds::fields::{Fields, MAX_GRACE_S, MAX_PARALLEL, check_range},
+    kinds::{
+        fields::{Fields, MAX_GRACE_S, MAX_PARALLEL, MAX_TIMEOUT_S, check_range},
+        presets::Commands,
+    },
 };
 
-/// A week, seconds.
-pub(super) const MAX_TIMEOUT_S: u32 = 604_800;
 /// Longest path on Linux, bytes.
 const MAX_PATH_BYTES: usize = 4_096;
 
@@ -38,77 +37,22 @@ pub(super) fn parse(spec: Value) -> Result<FilesSpec> {
 }
 
 /// Checks everything but the inputs.
-pub(super) fn check(spec: &FilesSpec, presets: &BTreeMap<String, Preset>, allow_free_commands: bool) -> Result<()> {
+pub(super) fn check(spec: &FilesSpec, commands: &Commands) -> Result<()> {
     check_numbers(spec)?;
-    let (field, command) = match (&spec.preset, &spec.command) {
-        (Some(_), Some(_)) => {
-            return Err(Error::invalid_spec("spec.command", "Give either `preset` or `command`, not both."));
+    let (field, command) = commands.chosen(spec.preset.as_deref(), spec.command.as_deref())?;
+    // What the file decides is known only when its turn comes.
+    match command.first() {
+        Some(program) if !has_placeholder(program) => {
+            find_program(program).map(|_| ()).map_err(|detail| Error::invalid_spec(field, detail))
         }
-        (None, None) => return Err(missing_preset(presets)),
-        (Some(name), None) => ("spec.preset", &find_preset(name, presets)?.command),
-        (None, Some(_)) if !allow_free_commands => return Err(free_command_refused(presets)),
-        (None, Some(command)) => ("spec.command", command),
-    };
-    check_command(field, command)
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_numbers(spec: &FilesSpec) -> Result<()> {
     check_range("parallel", spec.parallel, 1, MAX_PARALLEL, "")?;
     check_range("timeout_s", spec.timeout_s, 1, MAX_TIMEOUT_S, " seconds")?;
     check_range("grace_s", spec.grace_s, 0, MAX_GRACE_S, " seconds")
-}
-
-/// The preset of this name.
-pub(super) fn find_preset<'a>(name: &str, presets: &'a BTreeMap<String, Preset>) -> Result<&'a Preset> {
-    presets.get(name).ok_or_else(|| Error::Invalid {
-        code: ErrorCode::InvalidSpec,
-        field: Some("spec.preset".to_owned()),
-        detail: format!("There is no preset `{name}`."),
-        hint: Some(known_presets(presets)),
-    })
-}
-
-fn missing_preset(presets: &BTreeMap<String, Preset>) -> Error {
-    Error::Invalid {
-        code: ErrorCode::InvalidSpec,
-        field: Some("spec.preset".to_owned()),
-        detail: "`spec.preset` is missing: say what to run.".to_owned(),
-        hint: Some(known_presets(presets)),
-    }
-}
-
-fn free_command_refused(presets: &BTreeMap<String, Preset>) -> Error {
-    Error::Invalid {
-        code: ErrorCode::InvalidSpec,
-        field: Some("spec.command".to_owned()),
-        detail: "Free commands are not allowed on this server.".to_owned(),
-        hint: Some(format!(
-            "{} Or set `allow_free_commands = true` under `[files]` in belay.toml.",
-            known_presets(presets)
-        )),
-    }
-}
-
-fn known_presets(presets: &BTreeMap<String, Preset>) -> String {
-    if presets.is_empty() {
-        return "No presets are configured; see `[presets.NAME]` in belay.toml.".to_owned();
-    }
-    let names: Vec<String> = presets.keys().map(|name| format!("`{name}`")).collect();
-    format!("Known presets: {}.", names.join(", "))
-}
-
-fn check_command(field: &str, command: &[String]) -> Result<()> {
-    let Some(program) = command.first().filter(|program| !program.is_empty()) else {
-        return Err(Error::invalid_spec(field, "The command is empty: its first word must be a program."));
-    };
-    if command.iter().any(|argument| argument.contains('\0')) {
-        return Err(Error::invalid_spec(field, "A command cannot contain the NUL character."));
-    }
-    // What the file decides is known only when its turn comes.
-    if has_placeholder(program) {
-        return Ok(());
-    }
-    find_program(program).map(|_| ()).map_err(|detail| Error::invalid_spec(field, detail))
 }
 
 /// Where a program is, as the run would find it; else a sentence.
@@ -148,17 +92,20 @@ pub(super) fn lossy(text: &OsStr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
+    use crate::config::Preset;
 
-    fn presets() -> BTreeMap<String, Preset> {
+    fn commands(allow_free: bool) -> Commands {
         let preset = Preset { command: vec!["true".to_owned()], ..Preset::default() };
-        BTreeMap::from([("noop".to_owned(), preset)])
+        Commands { presets: BTreeMap::from([("noop".to_owned(), preset)]), allow_free, section: "files" }
     }
 
     fn refusal(spec: Value, free: bool) -> (String, String) {
-        let error = parse(spec).and_then(|spec| check(&spec, &presets(), free)).unwrap_err();
+        let error = parse(spec).and_then(|spec| check(&spec, &commands(free))).unwrap_err();
         let Error::Invalid { field, detail, hint, .. } = error else { panic!("not a refusal: {error}") };
         (field.unwrap_or_default(), format!("{detail} {}", hint.unwrap_or_default()))
     }
@@ -199,7 +146,7 @@ mod tests {
     #[test]
     fn a_free_command_is_refused_where_it_is_not_allowed() {
         let spec = parse(json!({"command": ["true"]})).unwrap();
-        assert!(check(&spec, &presets(), true).is_ok());
+        assert!(check(&spec, &commands(true)).is_ok());
         assert_eq!(refusal(json!({"command": ["true"]}), false).0, "spec.command");
     }
 

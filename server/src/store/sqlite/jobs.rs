@@ -67,8 +67,9 @@ async fn insert_job(tx: &mut SqliteConnection, job: &NewJobRecord, units: usize)
     let entry = |phase: &Phase| PhaseEntry { phase: *phase, done: None, started_at: None, finished_at: None };
     let phases: Vec<PhaseEntry> = job.phases.iter().map(entry).collect();
     let seq: i64 = sqlx::query_scalar(
-        "INSERT INTO jobs (job_id, name, kind, phase, spec, phases, parallel, created_at, created_by, rerun_of, total)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+        "INSERT INTO jobs (job_id, name, kind, phase, spec, phases, parallel, created_at, created_by, rerun_of, total,
+                           remote)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
     )
     .bind(job_key(job.job_id))
     .bind(&job.name)
@@ -81,6 +82,7 @@ async fn insert_job(tx: &mut SqliteConnection, job: &NewJobRecord, units: usize)
     .bind(&job.created_by)
     .bind(job.rerun_of.map(job_key))
     .bind(int(units as u64))
+    .bind(job.kind.is_remote())
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query("INSERT INTO jobs_text (rowid, name, job_id) VALUES (?, ?, ?)")

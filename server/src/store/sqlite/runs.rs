@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    store::{Claim, ClaimedRun, OpenRun, StopOrder, WorkerRecord},
+    store::{Claim, ClaimedRun, Lane, OpenRun, StopOrder, WorkerRecord},
 };
 
 /// How long a worker without a run is remembered after its last sign of life.
@@ -64,14 +64,16 @@ pub(super) async fn workers(store: &SqliteStore) -> Result<Vec<WorkerRecord>> {
 }
 
 /// The job whose turn it is. The partial index is this order: the first entry, however many jobs there are.
-const NEXT_JOB: &str = "SELECT * FROM jobs INDEXED BY jobs_claimable WHERE claimable = 1
+const NEXT_JOB: &str = "SELECT * FROM jobs INDEXED BY jobs_claimable WHERE claimable = 1 AND remote = ?
     ORDER BY running, served, seq LIMIT 1";
 
 pub(super) async fn claim(store: &SqliteStore, claim: &Claim) -> Result<Vec<ClaimedRun>> {
     let mut claimed = Vec::new();
+    let remote = claim.lane == Lane::Remote;
     // Asked by every worker again and again: the writer is not taken for a no.
     let wanted: Option<i64> =
-        sqlx::query_scalar("SELECT seq FROM jobs INDEXED BY jobs_claimable WHERE claimable = 1 LIMIT 1")
+        sqlx::query_scalar("SELECT seq FROM jobs INDEXED BY jobs_claimable WHERE claimable = 1 AND remote = ? LIMIT 1")
+            .bind(remote)
             .fetch_optional(&store.readers)
             .await?;
     if wanted.is_none() {
@@ -87,7 +89,7 @@ pub(super) async fn claim(store: &SqliteStore, claim: &Claim) -> Result<Vec<Clai
         return Err(Error::Internal { context, source: None });
     };
     for run in claim.run_ids.iter().take(claim.max as usize) {
-        let next: Option<JobRow> = sqlx::query_as(NEXT_JOB).fetch_optional(&mut *tx).await?;
+        let next: Option<JobRow> = sqlx::query_as(NEXT_JOB).bind(remote).fetch_optional(&mut *tx).await?;
         let Some(job) = next else { break };
         claimed.push(claim_from(&mut tx, job, *run, claim, &instance).await?);
     }

@@ -10,7 +10,7 @@ use belay_server::{
     engine::{DeleteOptions, clock},
     error::Result,
     kinds::{Admitted, JobKind, Recovery, Registry, RunContext, RunOutcome, RunPlace, Stop, Upload, files::FilesKind},
-    store::{Claim, ClaimedRun, JobRecord, NewUnit, OpenRun, SharedStore, Verdict, WorkerRecord},
+    store::{Claim, ClaimedRun, JobRecord, Lane, NewUnit, OpenRun, SharedStore, Verdict, WorkerRecord},
 };
 use tokio::sync::watch;
 
@@ -33,7 +33,7 @@ async fn dead_worker(store: &SharedStore, instance: &str, lease_until: Timestamp
     };
     store.register_worker(&worker).await.unwrap();
     let run_ids = vec![clock::new_run_id()];
-    let claim = Claim { worker: worker.worker_id, max: 1, now, lease_until, run_ids };
+    let claim = Claim { worker: worker.worker_id, lane: Lane::Local, max: 1, now, lease_until, run_ids };
     store.claim(&claim).await.unwrap().remove(0)
 }
 

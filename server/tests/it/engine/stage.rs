@@ -66,7 +66,7 @@ impl Ground {
 
     pub(crate) async fn start_with(self, registry: Registry) -> Stage {
         let Ground { folder, data, store } = self;
-        let config = EngineConfig { data: data.clone(), store: store.clone(), registry, slots: 2 };
+        let config = EngineConfig { data: data.clone(), store: store.clone(), registry, slots: 2, remote_slots: 2 };
         let engine = Engine::start(config).await.unwrap();
         Stage { folder, data, store, engine }
     }

@@ -143,6 +143,7 @@ pub(crate) async fn a_worker_that_is_not_registered_gets_nothing(f: Fixture) {
     let now = f.now();
     let claim = belay_server::store::Claim {
         worker: "nobody".to_owned(),
+        lane: belay_server::store::Lane::Local,
         max: 1,
         now,
         lease_until: now,

@@ -7,7 +7,7 @@ use app::model::{
     Timestamp, UnitStatus,
 };
 use belay_server::store::{
-    CancelEffect, CancelOrder, Claim, ClaimedRun, FinishEffect, JobRecord, NewJobRecord, NewUnit, RunResult,
+    CancelEffect, CancelOrder, Claim, ClaimedRun, FinishEffect, JobRecord, Lane, NewJobRecord, NewUnit, RunResult,
     SharedStore, Submitted, Verdict, WorkerRecord,
 };
 
@@ -105,6 +105,7 @@ impl Fixture {
         let now = self.now();
         let claim = Claim {
             worker: worker.to_owned(),
+            lane: Lane::Local,
             max,
             now,
             lease_until: now.plus_millis(LEASE_MILLIS),

@@ -17,7 +17,7 @@ const MAX_ARTIFACTS: usize = 10_000;
 const MAX_DEPTH: usize = 64;
 
 /// The regular files below `out`, in order, under the path that they will have. Links and devices are no artifacts.
-pub(in crate::kinds) fn list(out: &Path, unit: u64, kind: Kind) -> io::Result<Vec<ArtifactRow>> {
+pub(super) fn list(out: &Path, unit: u64, kind: Kind) -> io::Result<Vec<ArtifactRow>> {
     let mut rows = Vec::new();
     match fs::symlink_metadata(out) {
         Ok(meta) if meta.is_dir() => {}
@@ -64,7 +64,7 @@ fn make_ours(path: &Path, needed: u32, meta: &fs::Metadata) {
 }
 
 /// Puts `out` in the place of what a former run left. Safe to repeat: without `out` nothing changes.
-pub(in crate::kinds) fn adopt(out: &Path, place: &Path) -> io::Result<()> {
+pub(super) fn adopt(out: &Path, place: &Path) -> io::Result<()> {
     let is_empty = match fs::symlink_metadata(out) {
         Ok(meta) => !meta.is_dir() || fs::read_dir(out)?.next().is_none(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -81,7 +81,7 @@ pub(in crate::kinds) fn adopt(out: &Path, place: &Path) -> io::Result<()> {
 }
 
 /// Removes a folder; one that is not there is fine.
-pub(in crate::kinds) fn remove(folder: &Path) -> io::Result<()> {
+pub(super) fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
@@ -89,7 +89,7 @@ pub(in crate::kinds) fn remove(folder: &Path) -> io::Result<()> {
 }
 
 /// One name as part of a URL: all but the unreserved characters of RFC 3986 percent-encoded, whatever its bytes.
-pub(in crate::kinds) fn encode(name: &OsStr) -> String {
+pub(super) fn encode(name: &OsStr) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.as_bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

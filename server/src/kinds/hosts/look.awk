@@ -1,0 +1,35 @@
+# From `<pid> (<name>) <state> <parent> <group> <session> ...` a line, the processes of a run, and a dot at the end.
+# `marks`: files of those that carry the mark, and of whoever looks (`self`), which proves that marks can be seen.
+# `lead`: leader of the run's session and group, 0 when that is not known.
+{
+    at = match($0, /\) [A-Za-z] -?[0-9]+ -?[0-9]+ -?[0-9]+ /)
+    if (!at) next
+    pid = $1 + 0
+    split(substr($0, at + 2), field, " ")
+    if (pid < 2 || field[1] == "Z" || field[1] == "X") next
+    parent[pid] = field[2]; group[pid] = field[3]; session[pid] = field[4]
+}
+END {
+    count = split(marks, mark, /[^0-9]+/)
+    for (i = 1; i <= count; i++) {
+        pid = mark[i] + 0
+        if (pid == self) sees = 1
+        else if (pid in parent) ours[pid] = 1
+    }
+    # Whoever looks is no part of the run, even where it was started by it.
+    if (self in parent) looking[self] = 1
+    do {
+        more = 0
+        for (pid in parent) if (!(pid in looking) && (parent[pid] in looking)) { looking[pid] = 1; more = 1 }
+    } while (more)
+    do {
+        more = 0
+        for (pid in parent) {
+            if ((pid in ours) || (pid in looking)) continue
+            led = lead && (session[pid] == lead || group[pid] == lead)
+            if (led || (parent[pid] in ours) || (session[pid] in ours) || (group[pid] in ours)) { ours[pid] = 1; more = 1 }
+        }
+    } while (more)
+    for (pid in ours) printf "%d ", pid
+    if (sees || blind) print "."
+}

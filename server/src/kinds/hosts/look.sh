@@ -1,0 +1,34 @@
+# Functions of whoever looks for a run. Given: t, the token of what is said here; R, the run; W, its leader or 0.
+say() { printf "%s %s\n" "$t" "$*"; }
+nap() { sleep "$1" 2>/dev/null || sleep 1; }
+look() {
+    blind=0 marks=
+    if [ -r /proc/self/stat ]; then
+        marks=$(grep -sl -e "BELAY_RUN=$R" -e "BELAY_LOOK=$t" /proc/[0-9]*/environ)
+    else
+        blind=1
+    fi
+    found=$(
+        if [ "$blind" = 0 ]; then cat /proc/[0-9]*/stat
+        else ps -A -o pid= -o ppid= -o pgid= | awk '{ print $1 " (-) S " $2 " " $3 " " $3 " -" }'
+        fi 2>/dev/null | awk -v marks="$(echo $marks)" -v self="$$" -v lead="$W" -v blind="$blind" "$awk"
+    )
+    # Without the dot the look itself failed, and says nothing.
+    case $found in
+        *.) found=${found%.}; failed= ;;
+        *) found=; failed=1 ;;
+    esac
+    set -- $found
+    count=$#
+}
+tell() { [ -z "$found" ] || kill -s "$1" $found 2>/dev/null; }
+# Nothing is killed before all of it stands still: what forks faster than it is found would get away.
+destroy() {
+    tries=0 before=-1
+    while [ "$count" -gt "$before" ] && [ "$tries" -lt 20 ]; do
+        before=$count tries=$((tries + 1))
+        tell STOP
+        look
+    done
+    tell KILL
+}

@@ -1,0 +1,333 @@
+//! One run: connect, start, follow, stop where it is told to, look for what the command left, fetch files, close.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use app::model::{RunId, StopEvidence};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use super::{
+    collect,
+    connection::Connection,
+    evidence::{Notes, nothing_running},
+    inventory::Inventory,
+    script::{self, RemoteCommand},
+    session::{Event, Session},
+    stopping::{self, Order, ordered},
+    transcript::Transcript,
+};
+use crate::{
+    config::hosts::HostConfig,
+    engine::clock::now,
+    kinds::{RunOutcome, Stop},
+    process::{processes, were},
+    store::Verdict,
+};
+
+/// Last line of the transcript of a run that was cancelled, with the time behind it.
+pub(super) const CANCELLED: &str = "[TASK CANCELLED]";
+/// The last words of a command that was stopped.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Between two tries to reach a host whose connection broke ...
+const AGAIN: Duration = Duration::from_secs(2);
+/// ... and how long it is tried, while nobody wants the job to stop.
+const RECONNECT: Duration = Duration::from_secs(60);
+
+/// What is to be done on a host.
+pub(super) struct Plan {
+    pub(super) run: RunId,
+    pub(super) host: Arc<HostConfig>,
+    pub(super) command: RemoteCommand,
+    pub(super) connect_timeout: Duration,
+    pub(super) timeout: Option<Duration>,
+    pub(super) collect: Vec<String>,
+    /// Where fetched files go.
+    pub(super) out: PathBuf,
+    pub(super) log: PathBuf,
+}
+
+/// How following a command came to its end.
+enum End {
+    Exited(i32),
+    Ordered,
+    TimedOut,
+    /// The channel closed without a word about the command.
+    Cut(String),
+}
+
+/// Carries a plan out, to its end or its proven stop. What was produced is not listed yet.
+pub(super) async fn carry_out(inventory: &Inventory, plan: &Plan, mut stop: watch::Receiver<Stop>) -> RunOutcome {
+    if *stop.borrow() != Stop::No {
+        return cancelled(StopEvidence::never_started(now()));
+    }
+    let transcript = Transcript::begin(plan.log.clone());
+    let outcome = attempt(inventory, plan, &mut stop, &transcript).await;
+    match (&outcome.verdict, &outcome.stop) {
+        (Verdict::Failed(why), _) => transcript.say(why.clone()).await,
+        (Verdict::Cancelled, Some(evidence)) => {
+            transcript.say(evidence.detail.clone()).await;
+            if evidence.confirmed {
+                transcript.say(format!("{CANCELLED} {}", now())).await;
+            }
+        }
+        (Verdict::Succeeded | Verdict::Cancelled, _) => {}
+    }
+    transcript.finish().await;
+    outcome
+}
+
+async fn attempt(
+    inventory: &Inventory,
+    plan: &Plan,
+    stop: &mut watch::Receiver<Stop>,
+    transcript: &Transcript,
+) -> RunOutcome {
+    let host = &plan.host;
+    let name = host.name.as_str();
+    transcript.say(format!("connecting to {name} ({}:{})", host.address, host.port)).await;
+    let aborted = || cancelled(nothing_running(format!("Stopped while connecting to {name}: no command was started.")));
+    let connection = tokio::select! {
+        () = ordered(stop) => return aborted(),
+        opened = Connection::open(inventory, host, plan.connect_timeout) => match opened {
+            Ok(connection) => connection,
+            Err(why) => return failed(why),
+        },
+    };
+    // Nothing of the command runs before the word to go: a stop until then has nothing to prove.
+    let session = tokio::select! {
+        () = ordered(stop) => Err(aborted()),
+        opened = start(&connection, plan, transcript) => opened.map_err(failed),
+    };
+    let mut session = match session {
+        Ok(session) => session,
+        Err(outcome) => {
+            connection.close().await;
+            return outcome;
+        }
+    };
+    if let Err(why) = session.go().await {
+        return failed(why);
+    }
+    transcript.say(format!("started on {name} as process {}", session.lead)).await;
+    let mut at_work = AtWork { inventory, plan, transcript, connection: Some(connection), session: &mut session };
+    let end = at_work.follow(stop).await;
+    let outcome = at_work.conclude(end, stop).await;
+    if let Some(connection) = at_work.connection.take() {
+        connection.close().await;
+    }
+    outcome
+}
+
+async fn start(connection: &Connection, plan: &Plan, transcript: &Transcript) -> Result<Session, String> {
+    let script = script::lead(plan.run, &plan.command);
+    let opened = timeout(plan.connect_timeout, Session::open(connection, script, transcript.sender())).await;
+    opened.unwrap_or_else(|_| Err(format!("no shell was started within {} s", plan.connect_timeout.as_secs())))
+}
+
+/// A run whose command was let go.
+struct AtWork<'a> {
+    inventory: &'a Inventory,
+    plan: &'a Plan,
+    transcript: &'a Transcript,
+    /// Gone when it broke.
+    connection: Option<Connection>,
+    session: &'a mut Session,
+}
+
+impl AtWork<'_> {
+    async fn follow(&mut self, stop: &mut watch::Receiver<Stop>) -> End {
+        let too_long = async {
+            match self.plan.timeout {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = self.session.event() => match event {
+                Event::Ended(status) => End::Exited(status),
+                Event::Closed(why) => End::Cut(why),
+            },
+            () = ordered(stop) => End::Ordered,
+            () = too_long => End::TimedOut,
+        }
+    }
+
+    async fn conclude(&mut self, end: End, stop: &mut watch::Receiver<Stop>) -> RunOutcome {
+        match end {
+            End::Exited(status) => self.after_exit(status, stop).await,
+            End::Ordered => {
+                let (notes, ended) = self.stop(stop).await;
+                self.after_stop(notes, ended, stop).await
+            }
+            End::TimedOut => {
+                let seconds = self.plan.timeout.unwrap_or_default().as_secs();
+                self.transcript.say(format!("the command takes longer than {seconds} s")).await;
+                let (notes, _) = self.stop(stop).await;
+                RunOutcome { stop: Some(notes.evidence()), ..failed(format!("timed out after {seconds} s, stopped")) }
+            }
+            End::Cut(why) => self.after_cut(why, stop).await,
+        }
+    }
+
+    /// The command ended by itself; what it left running is stopped.
+    async fn after_exit(&mut self, status: i32, stop: &mut watch::Receiver<Stop>) -> RunOutcome {
+        let (notes, _) = self.stop(stop).await;
+        let _ = timeout(LAST_WORDS, self.session.until_closed()).await;
+        let mut outcome = exited(status);
+        if !notes.is_proven() || notes.was_signalled() {
+            let evidence = notes.evidence();
+            let left = evidence.processes_seen.unwrap_or(0) as usize;
+            let told = if evidence.confirmed {
+                format!("{} that the command had left {} stopped", processes(left), were(left))
+            } else {
+                evidence.detail.clone()
+            };
+            self.transcript.say(told).await;
+            // Left-overs that are gone are no stop of the run.
+            outcome.stop = (!evidence.confirmed).then_some(evidence);
+        }
+        self.fetch(outcome, stop).await
+    }
+
+    async fn after_stop(&mut self, notes: Notes, ended: Option<i32>, stop: &mut watch::Receiver<Stop>) -> RunOutcome {
+        match ended {
+            // It ended before anything of it was signalled.
+            Some(status) if notes.is_proven() && !notes.was_signalled() => {
+                self.fetch(RunOutcome { stop: Some(notes.evidence()), ..exited(status) }, stop).await
+            }
+            _ => cancelled(notes.evidence()),
+        }
+    }
+
+    /// The connection broke, or the remote shell was ended by somebody else: the command may live on.
+    async fn after_cut(&mut self, why: String, stop: &mut watch::Receiver<Stop>) -> RunOutcome {
+        self.transcript.say(format!("the command is out of sight ({why}); looking for it")).await;
+        if !self.session.was_told() {
+            self.connection = None;
+        }
+        let begun = Instant::now();
+        let notes = loop {
+            let (notes, _) = self.stop(stop).await;
+            if notes.is_proven() || begun.elapsed() >= RECONNECT || *stop.borrow() != Stop::No {
+                break notes;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = ordered(stop) => {}
+            }
+        };
+        let evidence = notes.evidence();
+        if *stop.borrow() != Stop::No {
+            return cancelled(evidence);
+        }
+        let found = match (evidence.confirmed, evidence.processes_seen) {
+            (true, Some(0)) => "nothing of the command was left",
+            (true, _) => "the command was found and stopped",
+            (false, _) => "whether the command still runs is not known",
+        };
+        RunOutcome { stop: Some(evidence), ..failed(format!("it was cut off ({why}); {found}")) }
+    }
+
+    /// Stops what there is, over this connection or a new one. Answers also how the command ended meanwhile.
+    async fn stop(&mut self, stop: &mut watch::Receiver<Stop>) -> (Notes, Option<i32>) {
+        let plan = self.plan;
+        let mut notes = Notes::new(&plan.host.name);
+        let mut ended = None;
+        if let Some(connection) = self.connection.take_if(|connection| !connection.is_closed()) {
+            let lead = Some(self.session.lead);
+            let mut order = Order { run: plan.run, lead, grace: plan.command.grace, stop };
+            let told = tokio::select! {
+                told = stopping::stop(&connection, &mut order, &mut notes) => told,
+                never = self.session.drain(&mut ended) => match never {},
+            };
+            match told {
+                Ok(()) => {
+                    self.connection = Some(connection);
+                    if ended.is_none()
+                        && let Ok(Event::Ended(status)) = timeout(LAST_WORDS, self.session.event()).await
+                    {
+                        ended = Some(status);
+                    }
+                    if let Some(status) = ended.filter(|_| notes.was_signalled()) {
+                        notes.ended(status);
+                    }
+                    return (notes, ended);
+                }
+                Err(why) => self.transcript.say(format!("over this connection: {why}")).await,
+            }
+        }
+        // By now another process may have the leader's pid; while it lives it is found by its mark.
+        let order = Order { run: plan.run, lead: None, grace: plan.command.grace, stop };
+        let stopped = stop_anew(self.inventory, &plan.host, plan.connect_timeout, order, &mut notes);
+        tokio::select! {
+            () = stopped => {}
+            never = self.session.drain(&mut ended) => match never {},
+        }
+        (notes, ended)
+    }
+
+    async fn fetch(&mut self, mut outcome: RunOutcome, stop: &mut watch::Receiver<Stop>) -> RunOutcome {
+        let Some(connection) = self.connection.as_ref().filter(|_| !self.plan.collect.is_empty()) else {
+            return outcome;
+        };
+        let max = self.inventory.ssh.max_collect_bytes;
+        let fetched = tokio::select! {
+            fetched = collect::fetch(connection, &self.plan.collect, &self.plan.out, max) => fetched,
+            () = ordered(stop) => {
+                let host = &self.plan.host.name;
+                let detail = format!(
+                    "Stopped while fetching files from {host}: the command had ended. What was fetched in part ends in \
+                     `{}`.",
+                    collect::PARTIAL,
+                );
+                return cancelled(nothing_running(detail));
+            }
+        };
+        self.transcript.say(fetched.summary()).await;
+        for fault in &fetched.faults {
+            self.transcript.say(fault.clone()).await;
+        }
+        if let (Verdict::Succeeded, Some(fault)) = (&outcome.verdict, fetched.faults.first()) {
+            outcome.verdict = Verdict::Failed(fault.clone());
+        }
+        outcome
+    }
+}
+
+/// Over a connection of its own. What cannot be seen is noted.
+pub(super) async fn stop_anew(
+    inventory: &Inventory,
+    host: &HostConfig,
+    patience: Duration,
+    mut order: Order<'_>,
+    notes: &mut Notes,
+) {
+    let connection = match Connection::open(inventory, host, patience).await {
+        Ok(connection) => connection,
+        Err(why) => return notes.silent(&why),
+    };
+    if let Err(why) = stopping::stop(&connection, &mut order, notes).await {
+        notes.silent(&why);
+    }
+    connection.close().await;
+}
+
+fn exited(status: i32) -> RunOutcome {
+    let verdict = match status {
+        0 => Verdict::Succeeded,
+        // As shells put it.
+        129..=192 => Verdict::Failed(format!("exit status {status}, as after signal {}", status - 128)),
+        _ => Verdict::Failed(format!("exit status {status}")),
+    };
+    RunOutcome { verdict, exit_code: Some(status), stop: None, produced: Vec::new() }
+}
+
+pub(super) fn failed(why: String) -> RunOutcome {
+    RunOutcome { verdict: Verdict::Failed(why), exit_code: None, stop: None, produced: Vec::new() }
+}
+
+fn cancelled(evidence: StopEvidence) -> RunOutcome {
+    RunOutcome { verdict: Verdict::Cancelled, exit_code: None, stop: Some(evidence), produced: Vec::new() }
+}

@@ -1,0 +1,177 @@
+//! Stopping what a run started on its host: SIGTERM to all of it, a grace period, SIGKILL, and looks until nothing is
+//! left. It is done through a channel of its own, over the run's connection or, when that does not answer, another one.
+
+use std::time::Duration;
+
+use app::model::RunId;
+use russh::{Channel, ChannelMsg, client::Msg};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use super::{
+    connection::Connection,
+    evidence::Notes,
+    script::{self, Part, Said, Splitter},
+};
+use crate::kinds::Stop;
+
+/// An answer to a word takes at most so long; a look is a matter of milliseconds.
+const ANSWER: Duration = Duration::from_secs(10);
+/// A channel is opened at once, or the connection is no good.
+const SECOND_CHANNEL: Duration = Duration::from_secs(3);
+/// What got SIGKILL and is there after this cannot be ended.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks: short at first, most commands obey at once.
+const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
+
+/// Somebody on the host who looks, and signals.
+struct Agent {
+    channel: Channel<Msg>,
+    splitter: Splitter,
+    said: std::collections::VecDeque<Said>,
+}
+
+impl Agent {
+    async fn send(connection: &Connection, run: RunId, lead: Option<u32>) -> Result<Agent, String> {
+        let script = script::agent(run, lead);
+        let silent = |_| format!("it did not answer within {} s", SECOND_CHANNEL.as_secs());
+        let channel = timeout(SECOND_CHANNEL, connection.channel()).await.map_err(silent)??;
+        let fault = |error: russh::Error| format!("no shell could be started to look: {error}");
+        channel.exec(true, script.line).await.map_err(fault)?;
+        channel.data_bytes(script.text.into_bytes()).await.map_err(fault)?;
+        let mut agent =
+            Agent { channel, splitter: Splitter::new(script.token), said: std::collections::VecDeque::new() };
+        match agent.answer().await? {
+            Said::Ready(_) => Ok(agent),
+            Said::Missing(tool) => Err(format!("the host has no `{tool}` to look with")),
+            other => Err(format!("the shell that looks answered {other:?}")),
+        }
+    }
+
+    /// Says a word and answers how many processes of the run there were.
+    async fn ask(&mut self, word: &str) -> Result<u32, String> {
+        let sent = self.channel.data_bytes(format!("{word}\n").into_bytes()).await;
+        sent.map_err(|error| format!("the connection was lost: {error}"))?;
+        match self.answer().await? {
+            Said::Found(count) => Ok(count),
+            Said::Failed => Err("the look failed on the host".to_owned()),
+            Said::Blind => Err("the host has no /proc to look into".to_owned()),
+            other => Err(format!("the shell that looks answered {other:?}")),
+        }
+    }
+
+    async fn answer(&mut self) -> Result<Said, String> {
+        timeout(ANSWER, self.next()).await.map_err(|_| format!("it did not answer within {} s", ANSWER.as_secs()))?
+    }
+
+    async fn next(&mut self) -> Result<Said, String> {
+        loop {
+            if let Some(said) = self.said.pop_front() {
+                return Ok(said);
+            }
+            match self.channel.wait().await {
+                Some(ChannelMsg::Data { data }) => {
+                    let parts = self.splitter.take(&data).into_iter();
+                    self.said.extend(parts.filter_map(|part| match part {
+                        Part::Said(said) => Some(said),
+                        // What a profile prints.
+                        Part::Text(_) => None,
+                    }));
+                }
+                Some(ChannelMsg::Close) | None => return Err("the connection was lost".to_owned()),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Which run is to be stopped, and how.
+pub(super) struct Order<'a> {
+    pub(super) run: RunId,
+    /// Its leader, while it is known to be that.
+    pub(super) lead: Option<u32>,
+    pub(super) grace: Duration,
+    /// Kills at once when it says so, also in the middle.
+    pub(super) stop: &'a mut watch::Receiver<Stop>,
+}
+
+/// Stops what is left of a run, and writes down how. The error says why it could not be seen through.
+pub(super) async fn stop(connection: &Connection, order: &mut Order<'_>, notes: &mut Notes) -> Result<(), String> {
+    let mut agent = Agent::send(connection, order.run, order.lead).await?;
+    let mut left = if is_kill(order.stop) {
+        1
+    } else {
+        let told = agent.ask("TERM").await?;
+        notes.signalled("SIGTERM", told);
+        if told == 0 { 0 } else { wait_for_end(&mut agent, order, notes).await? }
+    };
+    let deadline = Instant::now() + KILL_PATIENCE;
+    let mut is_first = true;
+    while left > 0 && (is_first || Instant::now() < deadline) {
+        let told = agent.ask("KILL").await?;
+        if is_first {
+            notes.signalled("SIGKILL", told);
+        }
+        is_first = false;
+        left = look_until_gone(&mut agent, notes, Duration::from_millis(500)).await?;
+    }
+    if left == 0 {
+        // What was forked while the first look went through the list is in the second one.
+        notes.found(agent.ask("look").await?);
+    }
+    Ok(())
+}
+
+/// Looks until nothing is left or the grace period is over; answers what is left.
+async fn wait_for_end(agent: &mut Agent, order: &mut Order<'_>, notes: &mut Notes) -> Result<u32, String> {
+    let deadline = Instant::now() + order.grace;
+    let mut pause = LOOKS[0];
+    loop {
+        let left = agent.ask("look").await?;
+        notes.found(left);
+        if left == 0 || is_kill(order.stop) || Instant::now() >= deadline {
+            return Ok(left);
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(deadline.min(Instant::now() + pause)) => {}
+            () = killed(order.stop) => {}
+        }
+        pause = (pause * 2).min(LOOKS[1]);
+    }
+}
+
+async fn look_until_gone(agent: &mut Agent, notes: &mut Notes, patience: Duration) -> Result<u32, String> {
+    let deadline = Instant::now() + patience;
+    let mut pause = LOOKS[0];
+    loop {
+        let left = agent.ask("look").await?;
+        notes.found(left);
+        if left == 0 || Instant::now() >= deadline {
+            return Ok(left);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOKS[1]);
+    }
+}
+
+fn is_kill(stop: &watch::Receiver<Stop>) -> bool {
+    *stop.borrow() == Stop::Kill
+}
+
+async fn killed(stop: &mut watch::Receiver<Stop>) {
+    wait_until(stop, |stop| stop == Stop::Kill).await;
+}
+
+/// Resolves when a stop is ordered.
+pub(super) async fn ordered(stop: &mut watch::Receiver<Stop>) {
+    wait_until(stop, |stop| stop != Stop::No).await;
+}
+
+async fn wait_until(stop: &mut watch::Receiver<Stop>, is_it: impl Fn(Stop) -> bool) {
+    if stop.wait_for(|stop| is_it(*stop)).await.is_err() {
+        // Nobody can order anything any more.
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,218 @@
+//! Real OpenSSH servers on free ports of this machine, each with a host key of its own. They end with their [`Fleet`].
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::harness::LONG;
+
+/// One server: a host of the configuration.
+pub(crate) struct Sshd {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    child: Child,
+}
+
+impl Sshd {
+    /// The server and what it forked for its connections, without what these run.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let mut found = vec![i32::try_from(self.child.id()).unwrap()];
+        loop {
+            let more: Vec<i32> = children()
+                .filter(|(pid, parent, name)| name == "sshd" && found.contains(parent) && !found.contains(pid))
+                .map(|(pid, _, _)| pid)
+                .collect();
+            if more.is_empty() {
+                return found;
+            }
+            found.extend(more);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        for pid in self.processes() {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// Nothing of it answers any more; what it runs goes on.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Breaks its connections; it takes new ones.
+    pub(crate) fn cut(&self) {
+        for pid in self.processes().into_iter().skip(1) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Pid, parent and name of all processes.
+fn children() -> impl Iterator<Item = (i32, i32, String)> {
+    fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (begin, end) = (stat.find('(')?, stat.rfind(')')?);
+        let parent = stat[end + 1..].split_whitespace().nth(1)?.parse().ok()?;
+        Some((pid, parent, stat[begin + 1..end].to_owned()))
+    })
+}
+
+/// Servers, a key that they all take, and what is known of them.
+pub(crate) struct Fleet {
+    pub(crate) hosts: Vec<Sshd>,
+    folder: tempfile::TempDir,
+}
+
+impl Fleet {
+    /// So many servers, all known.
+    pub(crate) fn start(count: usize) -> Self {
+        Fleet::start_where(count, "")
+    }
+
+    /// Likewise, with more lines of `sshd_config`; `DIR` in them is the fleet's folder.
+    pub(crate) fn start_where(count: usize, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        make_key(&folder.path().join("id"));
+        fs::copy(folder.path().join("id.pub"), folder.path().join("authorized_keys")).unwrap();
+        let mut fleet = Fleet { hosts: Vec::new(), folder };
+        for index in 0..count {
+            fleet.add(&format!("host{index}"), more);
+        }
+        fleet.write_known_hosts();
+        fleet
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn add(&mut self, name: &str, more: &str) {
+        // Where a privileged server wants to change its root to.
+        let _ = fs::create_dir_all("/run/sshd");
+        let key = self.path(&format!("{name}.key"));
+        make_key(&key);
+        let folder = self.folder.path().display().to_string();
+        // Another program may take the port in between: then another one is tried.
+        for _ in 0..10 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let config = self.path(&format!("{name}.conf"));
+            let text = format!(
+                "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {folder}/authorized_keys\n\
+                 PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nMaxStartups 1000\n\
+                 MaxSessions 100\nSubsystem sftp internal-sftp\n{}\n",
+                key.display(),
+                more.replace("DIR", &folder),
+            );
+            fs::write(&config, text).unwrap();
+            let child = Command::new("/usr/sbin/sshd")
+                .args(["-D", "-f"])
+                .arg(&config)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("sshd is installed");
+            let mut sshd = Sshd { name: name.to_owned(), port, child };
+            if answers(&mut sshd) {
+                self.hosts.push(sshd);
+                return;
+            }
+        }
+        panic!("no sshd could be started");
+    }
+
+    /// The file in which Belay finds the keys of all hosts.
+    pub(crate) fn known_hosts(&self) -> PathBuf {
+        self.path("known_hosts")
+    }
+
+    fn write_known_hosts(&self) {
+        let line = |host: &Sshd| format!("[127.0.0.1]:{} {}", host.port, self.public_key(&host.name));
+        fs::write(self.known_hosts(), self.hosts.iter().map(line).collect::<String>()).unwrap();
+    }
+
+    /// Algorithm and key of a host.
+    pub(crate) fn public_key(&self, name: &str) -> String {
+        fs::read_to_string(self.path(&format!("{name}.key.pub"))).unwrap()
+    }
+
+    /// The configuration: free commands, all hosts in the group `all`, the first one with the tag `first`.
+    pub(crate) fn config(&self) -> String {
+        let mut text =
+            format!("[ssh]\nknown_hosts = \"{}\"\nallow_free_commands = true\n", self.known_hosts().display(),);
+        let names: Vec<String> = self.hosts.iter().map(|host| format!("\"{}\"", host.name)).collect();
+        text.push_str(&format!("[host_groups]\nall = [{}]\n", names.join(", ")));
+        for (index, host) in self.hosts.iter().enumerate() {
+            let tags = if index == 0 { "tags = [\"first\"]" } else { "" };
+            text.push_str(&self.host(&host.name, host.port, tags));
+        }
+        text
+    }
+
+    /// A host of the configuration.
+    pub(crate) fn host(&self, name: &str, port: u16, more: &str) -> String {
+        let key =
+            if more.contains("key =") { String::new() } else { format!("key = \"{}\"\n", self.path("id").display()) };
+        format!("[[hosts]]\nname = \"{name}\"\naddress = \"127.0.0.1\"\nport = {port}\nuser = \"root\"\n{key}{more}\n")
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for host in &mut self.hosts {
+            for pid in host.processes() {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            let _ = host.child.wait();
+        }
+    }
+}
+
+fn answers(sshd: &mut Sshd) -> bool {
+    let deadline = Instant::now() + LONG;
+    while Instant::now() < deadline {
+        if sshd.child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        if TcpStream::connect(("127.0.0.1", sshd.port)).is_ok() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+/// A key pair without passphrase.
+pub(crate) fn make_key(path: &Path) {
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+/// Processes that carry the mark of a run.
+pub(crate) fn marked(run: &str) -> Vec<String> {
+    let mark = format!("BELAY_RUN={run}");
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()) {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.push(format!("{} {}", entry.file_name().display(), String::from_utf8_lossy(&line)));
+        }
+    }
+    found
+}
