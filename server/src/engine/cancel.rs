@@ -10,6 +10,7 @@ use app::model::{
     AuditAction, CancelAnswer, CancelOutcome, CancelRequest, DEFAULT_REASON, ErrorCode, JobId, MAX_NOTES_CHARS, Phase,
     StopSummary, Timestamp,
 };
+use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     kinds::{Recovery, RunPlace, Stop},
-    store::{CancelEffect, CancelOrder, JobRecord, RunState},
+    store::{CancelEffect, CancelOrder, JobRecord, OpenRun, RunState},
 };
 
 /// The request waits this long for the end.
@@ -307,25 +308,35 @@ fn recheck_unconfirmed(core: &Arc<Core>, job: &JobRecord) {
 }
 
 async fn find_unconfirmed(core: &Arc<Core>, job: &JobRecord) -> Result<()> {
-    let kind = core.kind(job.kind)?;
-    for run in core.store.unconfirmed_runs(job.job_id).await? {
-        let Some(recovering) = core.recovering.take(&run) else { continue };
-        if run.instance != core.worker.instance || core.holds(run.run_id) {
-            continue;
+    let runs = core.store.unconfirmed_runs(job.job_id).await?;
+    // One that does not answer must not keep the others waiting.
+    let looks = stream::iter(runs).map(|run| async move {
+        if let Err(error) = find_again(core, job, &run).await {
+            tracing::warn!(run = %run.run_id, error = &error as &dyn std::error::Error, "no new evidence");
         }
-        // The job is over: nothing of it is waited for with grace any more.
-        recovering.kill();
-        let evidence = match kind.recover(&run, core.registered_grace(job), recovering.stop.clone()).await? {
-            Recovery::Stopped(evidence) => Some(evidence),
-            Recovery::Finished(outcome) => outcome.stop.or_else(|| Some(ended_by_itself(now()))),
-        };
-        if let Some(evidence) = evidence {
-            let proven = evidence.confirmed;
-            core.store.add_evidence(run.run_id, evidence, now()).await?;
-            core.touch();
-            if proven {
-                kind.tidy(RunPlace::from(&run)).await;
-            }
+    });
+    looks.buffer_unordered(leases::AT_ONCE).collect::<()>().await;
+    Ok(())
+}
+
+async fn find_again(core: &Arc<Core>, job: &JobRecord, run: &OpenRun) -> Result<()> {
+    let kind = core.kind(job.kind)?;
+    let Some(recovering) = core.recovering.take(run) else { return Ok(()) };
+    if run.instance != core.worker.instance || core.holds(run.run_id) {
+        return Ok(());
+    }
+    // The job is over: nothing of it is waited for with grace any more.
+    recovering.kill();
+    let evidence = match kind.recover(run, core.registered_grace(job), recovering.stop.clone()).await? {
+        Recovery::Stopped(evidence) => Some(evidence),
+        Recovery::Finished(outcome) => outcome.stop.or_else(|| Some(ended_by_itself(now()))),
+    };
+    if let Some(evidence) = evidence {
+        let proven = evidence.confirmed;
+        core.store.add_evidence(run.run_id, evidence, now()).await?;
+        core.touch();
+        if proven {
+            kind.tidy(RunPlace::from(run)).await;
         }
     }
     Ok(())

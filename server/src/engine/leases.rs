@@ -37,7 +37,7 @@ pub(super) const FORCE_PATIENCE: i64 = 5_000;
 /// Grace of a run whose job is not known any more.
 pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 /// Runs that are looked for at once. Most of them only wait for a supervisor that stops its tree with grace.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 struct Repair {
     core: Arc<Core>,
