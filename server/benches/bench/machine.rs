@@ -25,6 +25,14 @@ impl Machine {
         Self::build(slots, Some(data_dir))
     }
 
+    /// On a fresh data folder, with more configuration.
+    pub(crate) fn start_where(more: &str) -> Self {
+        let inputs = tempfile::tempdir().unwrap();
+        let runtime = runtime();
+        let server = runtime.block_on(Server::start_with(&format!("[worker]\nslots = 2\n{more}")));
+        Machine { runtime, server: Some(server), inputs }
+    }
+
     fn build(slots: u32, data_dir: Option<&Path>) -> Self {
         let inputs = tempfile::tempdir().unwrap();
         let runtime = runtime();

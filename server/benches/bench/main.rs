@@ -2,7 +2,8 @@
 //! HTTP on loopback, and printed as a table. Not a test: it judges numbers, and numbers belong to a machine.
 //!
 //! Environment: `BELAY_BENCH_TRIALS` (default 1,000) and `BELAY_BENCH_JOBS` (default 1,000,000) make a shorter run;
-//! `BELAY_BENCH_SET` names the folder of products and videos that the example `accuracy` made.
+//! `BELAY_BENCH_ONLY` (`stops`, `lists`, `weight`, `matching`, `hosts`) a part of it. `BELAY_BENCH_SET` names the folder of
+//! products and videos that the example `accuracy` made; without it, nothing is matched.
 
 #![allow(
     dead_code,
@@ -14,11 +15,14 @@
 
 #[path = "../../tests/it/harness.rs"]
 mod harness;
+mod hosts;
 mod lists;
 mod machine;
 #[path = "../../tests/it/marks.rs"]
 mod marks;
 mod matching;
+#[path = "../../tests/it/sshd.rs"]
+mod sshd;
 mod stops;
 mod table;
 mod weight;
@@ -33,15 +37,27 @@ fn number(variable: &str, default: u64) -> u64 {
 fn main() {
     let begin = std::time::Instant::now();
     let mut table = Table::default();
-    stops::cancel_of_a_small_tree(&mut table);
-    stops::orphans(&mut table, number("BELAY_BENCH_TRIALS", 1000));
-    stops::cancel_of_a_long_queue(&mut table);
-    lists::at_a_million(&mut table, number("BELAY_BENCH_JOBS", 1_000_000));
-    weight::first_load(&mut table);
-    stops::small_units(&mut table);
-    weight::memory_and_start(&mut table);
-    if let Some(set) = std::env::var_os("BELAY_BENCH_SET") {
+    let only = std::env::var("BELAY_BENCH_ONLY").ok();
+    let is_wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    if is_wanted("stops") {
+        stops::cancel_of_a_small_tree(&mut table);
+        stops::orphans(&mut table, number("BELAY_BENCH_TRIALS", 1000));
+        stops::cancel_of_a_long_queue(&mut table);
+        stops::small_units(&mut table);
+    }
+    if is_wanted("lists") {
+        lists::at_a_million(&mut table, number("BELAY_BENCH_JOBS", 1_000_000));
+    }
+    if is_wanted("weight") {
+        weight::first_load(&mut table);
+        weight::memory_and_start(&mut table);
+    }
+    if let (true, Some(set)) = (is_wanted("matching"), std::env::var_os("BELAY_BENCH_SET")) {
         matching::product_matching(&mut table, set.as_ref());
+    }
+    if is_wanted("hosts") {
+        hosts::cancel_of_a_hundred(&mut table);
+        hosts::memory_of_a_thousand(&mut table);
     }
     println!("\n{}\n", machine::describe());
     table.print();

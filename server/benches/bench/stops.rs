@@ -28,7 +28,7 @@ fn submit(line: &mut Line, name: &str, command: &Value, inputs: &PathBuf) -> Str
     reply.json()["job_id"].as_str().unwrap().to_owned()
 }
 
-fn cancel(line: &mut Line, id: &str) -> Reply {
+pub(crate) fn cancel(line: &mut Line, id: &str) -> Reply {
     let reply = line.post(&format!("/api/jobs/{id}/cancel"), &json!({}));
     assert!(matches!(reply.status, 200 | 202), "{}", reply.json());
     reply

@@ -71,13 +71,22 @@ pub(crate) fn memory_and_start(table: &mut Table) {
     table.add_times("cold start to ready", Duration::from_secs(1), &mut times);
 }
 
-fn mega(bytes: u64) -> f64 {
+pub(crate) fn mega(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
 /// VmRSS, bytes.
 pub(crate) fn resident(pid: i32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+/// VmHWM: what it was at most, bytes.
+pub(crate) fn peak(pid: i32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: i32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) * 1024
 }

@@ -219,7 +219,7 @@ async fn the_form_learns_what_it_may_offer() {
     let options = server.get("/api/form-options").await.body;
     assert_eq!(
         options["presets"],
-        json!([{"name": "sha256", "command": ["sha256sum", "{file}"], "description": null}])
+        json!([{"name": "sha256", "kind": "files", "command": ["sha256sum", "{file}"], "description": null}])
     );
     assert_eq!((&options["allow_free_commands"], &options["slots"]), (&json!(true), &json!(2)));
     assert_eq!(options["roots"][0]["path"], server.root().canonicalize().unwrap().to_str().unwrap());

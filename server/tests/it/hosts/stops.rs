@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::{assert_nothing_left, server_of, submit, submit_shell, transcript, unit, units, wait_for_output};
-use crate::sshd::{Fleet, marked};
+use crate::{
+    marks::Mark,
+    sshd::{Fleet, marked},
+};
 
 #[tokio::test]
 async fn a_cancelled_host_has_nothing_left_and_says_so_with_evidence() {
@@ -36,14 +39,13 @@ async fn a_cancelled_host_has_nothing_left_and_says_so_with_evidence() {
 async fn what_is_deaf_or_hides_is_stopped_too() {
     let fleet = Fleet::start(3);
     let server = server_of(&fleet).await;
-    // Nobody else sleeps so long.
-    let hidden = format!("6{}", fleet.hosts[2].port);
+    let hidden = Mark::new();
     let scripts = [
         ("host0", "trap '' TERM; echo begun; while :; do sleep 1; done", json!(["SIGTERM", "SIGKILL"])),
         // A daemon: forked twice, in a session of its own, nobody's child.
         ("host1", "(setsid sh -c 'sleep 600 & echo begun; wait' &) ; sleep 600", json!(["SIGTERM"])),
         // A process that hides its mark.
-        ("host2", &format!("env -i sleep {hidden} & echo begun; wait"), json!(["SIGTERM"])),
+        ("host2", &format!("env -i sleep {} & echo begun; wait", hidden.nap), json!(["SIGTERM"])),
     ];
     for (host, script, signals) in scripts {
         let id = submit_shell(&server, &[host], script).await;
@@ -54,16 +56,7 @@ async fn what_is_deaf_or_hides_is_stopped_too() {
         assert_eq!((&unit["stop"]["confirmed"], &unit["stop"]["signals"]), (&json!(true), &signals), "{unit}");
         assert_nothing_left(&server, &id).await;
     }
-    assert_eq!(sleeping(&hidden), 0);
-}
-
-/// Processes that sleep so long.
-fn sleeping(seconds: &str) -> usize {
-    let line = format!("sleep\0{seconds}\0");
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|text| text == line.as_bytes()))
-        .count()
+    assert!(hidden.processes().is_empty(), "{:?}", hidden.processes());
 }
 
 #[tokio::test]
@@ -166,7 +159,11 @@ async fn any_posix_shell_and_any_profile_will_do() {
         std::fs::create_dir(fleet.path("bin")).unwrap();
         let found = ["/bin", "/usr/bin"].map(|folder| std::path::Path::new(folder).join(shell));
         let program = found.iter().find(|path| path.exists()).expect("the shell is installed");
-        std::os::unix::fs::symlink(program, fleet.path("bin").join("sh")).unwrap();
+        // A host with busybox has nothing else either.
+        let tools = ["sh", "awk", "grep", "cat", "sleep", "setsid", "env"];
+        for tool in if shell == "busybox" { &tools[..] } else { &tools[..1] } {
+            std::os::unix::fs::symlink(program, fleet.path("bin").join(tool)).unwrap();
+        }
         std::fs::write(fleet.path("banner"), "Authorised use only.\n").unwrap();
         let server = server_of(&fleet).await;
         let done = submit_shell(&server, &["host0"], "echo it works; exit 5").await;
