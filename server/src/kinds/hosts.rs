@@ -220,7 +220,8 @@ impl JobKind for HostsKind {
         match self.shared.inventory.get(&run.unit_name) {
             Some(host) => {
                 let patience = Duration::from_secs(DEFAULT_CONNECT_TIMEOUT_S.into());
-                let order = Order { run: run.run_id, lead: None, grace, stop: &mut stop };
+                let ended = watch::Sender::new(None).subscribe();
+                let order = Order { run: run.run_id, lead: None, grace, ended, stop: &mut stop };
                 run::stop_anew(&self.shared.inventory, &host, patience, order, &mut notes).await;
             }
             None => notes.silent("it is not configured any more"),

@@ -234,38 +234,40 @@ impl AtWork<'_> {
     async fn stop(&mut self, stop: &mut watch::Receiver<Stop>) -> (Notes, Option<i32>) {
         let plan = self.plan;
         let mut notes = Notes::new(&plan.host.name);
-        let mut ended = None;
+        let (heard, ended) = watch::channel(None);
         if let Some(connection) = self.connection.take_if(|connection| !connection.is_closed()) {
             let lead = Some(self.session.lead);
-            let mut order = Order { run: plan.run, lead, grace: plan.command.grace, stop };
+            let mut order = Order { run: plan.run, lead, grace: plan.command.grace, ended: ended.clone(), stop };
             let told = tokio::select! {
                 told = stopping::stop(&connection, &mut order, &mut notes) => told,
-                never = self.session.drain(&mut ended) => match never {},
+                never = self.session.drain(&heard) => match never {},
             };
             match told {
                 Ok(()) => {
                     self.connection = Some(connection);
-                    if ended.is_none()
-                        && let Ok(Event::Ended(status)) = timeout(LAST_WORDS, self.session.event()).await
+                    let mut status = *ended.borrow();
+                    if status.is_none()
+                        && let Ok(Event::Ended(late)) = timeout(LAST_WORDS, self.session.event()).await
                     {
-                        ended = Some(status);
+                        status = Some(late);
                     }
-                    if let Some(status) = ended.filter(|_| notes.was_signalled()) {
+                    if let Some(status) = status.filter(|_| notes.was_signalled()) {
                         notes.ended(status);
                     }
-                    return (notes, ended);
+                    return (notes, status);
                 }
                 Err(why) => self.transcript.say(format!("over this connection: {why}")).await,
             }
         }
         // By now another process may have the leader's pid; while it lives it is found by its mark.
-        let order = Order { run: plan.run, lead: None, grace: plan.command.grace, stop };
+        let order = Order { run: plan.run, lead: None, grace: plan.command.grace, ended: ended.clone(), stop };
         let stopped = stop_anew(self.inventory, &plan.host, plan.connect_timeout, order, &mut notes);
         tokio::select! {
             () = stopped => {}
-            never = self.session.drain(&mut ended) => match never {},
+            never = self.session.drain(&heard) => match never {},
         }
-        (notes, ended)
+        let status = *ended.borrow();
+        (notes, status)
     }
 
     async fn fetch(&mut self, mut outcome: RunOutcome, stop: &mut watch::Receiver<Stop>) -> RunOutcome {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use russh::{Channel, ChannelMsg, client::Msg};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     connection::Connection,
@@ -83,10 +83,12 @@ impl Session {
 
     /// Goes on reading, for what is printed while something else is done. Never ends; answers how the command ended
     /// through `ended`.
-    pub(super) async fn drain(&mut self, ended: &mut Option<i32>) -> std::convert::Infallible {
+    pub(super) async fn drain(&mut self, ended: &watch::Sender<Option<i32>>) -> std::convert::Infallible {
         loop {
             match self.event().await {
-                Event::Ended(status) => *ended = Some(status),
+                Event::Ended(status) => {
+                    ended.send_replace(Some(status));
+                }
                 Event::Closed(_) => std::future::pending().await,
             }
         }

@@ -93,6 +93,8 @@ pub(super) struct Order<'a> {
     /// Its leader, while it is known to be that.
     pub(super) lead: Option<u32>,
     pub(super) grace: Duration,
+    /// The status of the command, once it is heard of; without a sender nobody listens to it.
+    pub(super) ended: watch::Receiver<Option<i32>>,
     /// Kills at once when it says so, also in the middle.
     pub(super) stop: &'a mut watch::Receiver<Stop>,
 }
@@ -128,6 +130,8 @@ pub(super) async fn stop(connection: &Connection, order: &mut Order<'_>, notes: 
 async fn wait_for_end(agent: &mut Agent, order: &mut Order<'_>, notes: &mut Notes) -> Result<u32, String> {
     let deadline = Instant::now() + order.grace;
     let mut pause = LOOKS[0];
+    // A look is work for the host: the first one waits until the command is said to be gone, if that is said soon.
+    let _ = timeout(order.grace.min(LOOKS[1]), order.ended.wait_for(Option::is_some)).await;
     loop {
         let left = agent.ask("look").await?;
         notes.found(left);
