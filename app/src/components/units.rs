@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     hooks::{clock, session::Session},
-    model::{Job, JobId, LogQuery, LogStream, Page, Progress, StopMethod, Unit, UnitQuery, UnitStatus},
+    model::{Job, JobId, Kind, LogQuery, LogStream, Page, Progress, StopMethod, Unit, UnitQuery, UnitStatus},
     paths::{console, with_query},
     text,
 };
@@ -188,6 +188,7 @@ pub(crate) fn units(
     page: RwSignal<Page<Unit>>,
 ) -> AnyView {
     let id = job.with_untracked(|job| job.job_id);
+    let noun = job.with_untracked(|job| if job.kind == Kind::Hosts { "Host" } else { "Unit" });
     let progress = Memo::new(move |_| job.with(|job| job.progress));
     let foot = move || pager(id, &query.get(), page.with(|page| page.next_cursor.clone()));
     view! {
@@ -201,7 +202,7 @@ pub(crate) fn units(
                     <thead>
                         <tr>
                             <th scope="col" class="u-status">"Status"</th>
-                            <th scope="col">"Unit"</th>
+                            <th scope="col">{noun}</th>
                             <th scope="col" class="u-run">"Run"</th>
                             <th scope="col" class="u-result">"Result"</th>
                             <th scope="col" class="u-time">"Time"</th>

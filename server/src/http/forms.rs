@@ -354,4 +354,24 @@ mod tests {
         let bad = Typed(vec![field("parallel", "many")]);
         assert_eq!(body_of(&bad).unwrap_err().field.as_deref(), Some("spec.parallel"));
     }
+
+    #[test]
+    fn every_ticked_host_is_in_the_spec() {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let typed = Typed(vec![
+            field("kind", "hosts"),
+            field("name", "disks"),
+            field("hosts", "group:web"),
+            field("hosts", "db1"),
+            field("preset", ""),
+            field("command", "df -h '/var log'"),
+            field("collect", "/var/log/*.log\n"),
+            field("timeout_s", "60"),
+        ]);
+        assert_eq!(
+            body_of(&typed).unwrap().spec,
+            serde_json::json!({"hosts": ["group:web", "db1"], "command": ["df", "-h", "/var log"],
+                "collect": ["/var/log/*.log"], "timeout_s": 60}),
+        );
+    }
 }

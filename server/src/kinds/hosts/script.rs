@@ -11,7 +11,7 @@ use app::model::RunId;
 
 use crate::process::MARK;
 
-const LOOK: &str = concat!(include_str!("look.sh"));
+const LOOK: &str = include_str!("look.sh");
 const LOOK_AWK: &str = include_str!("look.awk");
 const LEAD: &str = include_str!("lead.sh");
 const WATCH: &str = include_str!("watch.sh");
@@ -54,7 +54,7 @@ pub(super) struct RemoteCommand {
 /// Leads a run: the shell carries the run's mark, and with it everything that it starts.
 pub(super) fn lead(run: RunId, command: &RemoteCommand) -> Script {
     let token = Token::new();
-    let watch = quote(&format!("{}{WATCH}", look()));
+    let watch = quote(&short(&format!("{}{WATCH}", look())));
     let grace = command.grace.as_secs();
     let mut start = String::from("(\n");
     for (name, value) in &command.env {
@@ -62,7 +62,8 @@ pub(super) fn lead(run: RunId, command: &RemoteCommand) -> Script {
     }
     let words: Vec<String> = command.argv.iter().map(|word| quote(word)).collect();
     let _ = write!(start, "set -- {}\nexec $own \"$@\"\n) </dev/null &\nchild=$!", words.join(" "));
-    let body = LEAD.replace("command_of_the_run", &start);
+    // What the command is made of stays as it is.
+    let body = short(LEAD).replace("command_of_the_run", &start);
     let text = format!("t={0} R={run} G={grace} watch={watch}\n{body}#{0}\n", token.0);
     Script { line: format!("exec env {MARK}={run} sh -c '{READ_SCRIPT}' belay {}", token.0), text, token }
 }
@@ -71,12 +72,18 @@ pub(super) fn lead(run: RunId, command: &RemoteCommand) -> Script {
 pub(super) fn agent(run: RunId, lead: Option<u32>) -> Script {
     let token = Token::new();
     let lead = lead.unwrap_or(0);
-    let text = format!("t={0} R={run} W={lead}\n{1}{AGENT}#{0}\n", token.0, look());
+    let text = format!("t={0} R={run} W={lead}\n{1}#{0}\n", token.0, short(&format!("{}{AGENT}", look())));
     Script { line: format!("exec env BELAY_LOOK={0} sh -c '{READ_SCRIPT}' belay {0}", token.0), text, token }
 }
 
 fn look() -> String {
     format!("awk={}\n{LOOK}", quote(LOOK_AWK))
+}
+
+/// Without comments and indentation: the shell reads it byte by byte.
+fn short(script: &str) -> String {
+    let lines = script.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
 /// One word for a POSIX shell.

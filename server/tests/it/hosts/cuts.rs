@@ -138,6 +138,24 @@ async fn a_killed_server_leaves_nothing_running_and_its_job_goes_on() {
 }
 
 #[tokio::test]
+async fn what_a_killed_server_had_running_ends_by_itself() {
+    let fleet = Fleet::start(1);
+    let mut server = server_of(&fleet).await;
+    let script = "trap '' TERM; (setsid sleep 600 &) ; echo begun; while :; do sleep 1; done";
+    let id = submit_shell(&server, &["host0"], script).await;
+    wait_for_output(&server, &id, 0, "begun").await;
+    let run = run_of(&server, &id, "host0").await;
+    assert!(!marked(&run).is_empty());
+    server.kill9();
+    let gone = async {
+        while !marked(&run).is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(crate::harness::LONG, gone).await.is_ok(), "{:?}", marked(&run));
+}
+
+#[tokio::test]
 async fn a_server_that_shuts_down_stops_what_runs_on_hosts() {
     let fleet = Fleet::start(1);
     let mut server = server_of(&fleet).await;
