@@ -11,7 +11,7 @@ mod later;
 pub mod model;
 mod pages;
 pub mod paths;
-mod text;
+pub mod text;
 
 pub use app::{App, shell};
 pub use later::arrive;

@@ -5,7 +5,8 @@ use crate::model::{PhaseCount, Timestamp, UnitStatus};
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// `1,640`
-pub(crate) fn count(number: u64) -> String {
+#[must_use]
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -18,18 +19,21 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// `1 file`, `1,640 files`
-pub(crate) fn counted(number: u64, nouns: (&str, &str)) -> String {
+#[must_use]
+pub fn counted(number: u64, nouns: (&str, &str)) -> String {
     format!("{} {}", count(number), if number == 1 { nouns.0 } else { nouns.1 })
 }
 
 /// Counts of several phases together; counting stops at 10,000: `10,000+`.
-pub(crate) fn capped(counts: &[PhaseCount]) -> String {
+#[must_use]
+pub fn capped(counts: &[PhaseCount]) -> String {
     let sum: u64 = counts.iter().map(|count| count.count).sum();
     if sum > 10_000 || counts.iter().any(|count| count.capped) { "10,000+".to_owned() } else { count(sum) }
 }
 
 /// `512 B`, `41.6 MB`, `1.94 GB`: powers of 1,000, three digits.
-pub(crate) fn bytes(number: u64) -> String {
+#[must_use]
+pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if number < 1_000 {
         return format!("{number} B");
@@ -51,7 +55,8 @@ pub(crate) fn bytes(number: u64) -> String {
 }
 
 /// `451 ms`, `6.15 s`, `19.2 s`, `2 min 14 s`, `1 h 04 min`, `3 d 2 h`
-pub(crate) fn duration(millis: i64) -> String {
+#[must_use]
+pub fn duration(millis: i64) -> String {
     let millis = millis.max(0);
     let seconds = millis / 1_000;
     match seconds {
@@ -65,7 +70,8 @@ pub(crate) fn duration(millis: i64) -> String {
 }
 
 /// Time gone by without the finer parts: `now`, `14 s ago`, `2 h ago`, `yesterday`, `12 days ago`.
-pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
+#[must_use]
+pub fn ago(now: Timestamp, then: Timestamp) -> String {
     let seconds = now.millis_since(then) / 1_000;
     match seconds {
         i64::MIN..=0 => "now".to_owned(),
@@ -83,35 +89,41 @@ fn day(at: Timestamp) -> String {
 }
 
 /// `20 Nov, 14:21`
-pub(crate) fn short_date(at: Timestamp) -> String {
+#[must_use]
+pub fn short_date(at: Timestamp) -> String {
     let (hour, minute, ..) = at.clock();
     format!("{}, {hour:02}:{minute:02}", day(at))
 }
 
 /// `20 Nov 2026, 14:02:11`
-pub(crate) fn date(at: Timestamp) -> String {
+#[must_use]
+pub fn date(at: Timestamp) -> String {
     format!("{} {}, {}", day(at), at.civil().0, clock(at))
 }
 
 /// `14:02:11`
-pub(crate) fn clock(at: Timestamp) -> String {
+#[must_use]
+pub fn clock(at: Timestamp) -> String {
     let (hour, minute, second, _) = at.clock();
     format!("{hour:02}:{minute:02}:{second:02}")
 }
 
 /// `14:02:11.052`
-pub(crate) fn clock_millis(at: Timestamp) -> String {
+#[must_use]
+pub fn clock_millis(at: Timestamp) -> String {
     format!("{}.{:03}", clock(at), at.clock().3)
 }
 
 /// `2026-11-20 14:21:07 UTC`
-pub(crate) fn exact(at: Timestamp) -> String {
+#[must_use]
+pub fn exact(at: Timestamp) -> String {
     let (year, month, day) = at.civil();
     format!("{year:04}-{month:02}-{day:02} {} UTC", clock(at))
 }
 
 /// The tone of a unit.
-pub(crate) const fn unit_tone(status: UnitStatus) -> &'static str {
+#[must_use]
+pub const fn unit_tone(status: UnitStatus) -> &'static str {
     match status {
         UnitStatus::Pending => "pending",
         UnitStatus::Running => "active",

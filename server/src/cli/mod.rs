@@ -1,7 +1,18 @@
-//! The command line. `belay` alone starts the server.
+//! The command line. `belay` alone starts the server; `belay job …` and `belay token …` are clients of its REST API.
 
+mod client;
+mod fault;
+mod filter;
+mod job;
+mod local;
+mod manual;
+mod migrate;
+mod out;
+mod prompt;
+mod select;
 mod serve;
 mod sign_in_link;
+mod token;
 
 use std::{
     ffi::OsStr,
@@ -13,6 +24,10 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
+use self::{
+    fault::{Exit, Outcome},
+    out::Output,
+};
 use crate::{kinds::product_matching, process};
 
 /// Runs long batch jobs, stops them with proof, removes them with a receipt.
@@ -31,6 +46,40 @@ enum Command {
     Serve(ServeArgs),
     /// Prints a one-time link that signs a browser in
     SignInLink(SignInLinkArgs),
+    /// Submits, lists, follows, stops and removes jobs
+    Job(Box<job::JobArgs>),
+    /// Makes, lists and revokes API tokens
+    Token(token::TokenArgs),
+    /// Brings the database of a stopped server up to date, and ends
+    Migrate(MigrateArgs),
+    /// Prints completions for a shell: `source <(belay completions bash)`
+    Completions(manual::CompletionsArgs),
+    /// Prints a page of the manual: `belay man job cancel | man -l -`
+    Man(manual::ManArgs),
+}
+
+/// Which server, and how to be let in.
+#[derive(Debug, Args)]
+struct ConnectArgs {
+    /// Address of the server, http://HOST:PORT [default: the one that runs on this machine]
+    #[arg(long, global = true, env = "BELAY_SERVER", value_name = "URL", help_heading = "Connection")]
+    server: Option<String>,
+    /// API token; better given as BELAY_TOKEN, which no other user can see
+    #[arg(
+        long,
+        global = true,
+        env = "BELAY_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        help_heading = "Connection"
+    )]
+    token: Option<String>,
+    /// Data folder of the server on this machine [default: that of the server started last]
+    #[arg(long, global = true, env = "BELAY_DATA_DIR", value_name = "DIR", help_heading = "Connection")]
+    data_dir: Option<PathBuf>,
+    /// JSON on standard output
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -50,6 +99,12 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct SignInLinkArgs {
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+struct MigrateArgs {
     #[command(flatten)]
     data: DataArgs,
 }
@@ -88,16 +143,51 @@ pub fn main() -> ExitCode {
         Some(_) | None => {}
     }
     let cli = Cli::parse();
-    let done = match cli.command {
-        None => serve::serve(cli.serve),
-        Some(Command::Serve(args)) => serve::serve(args),
-        Some(Command::SignInLink(args)) => sign_in_link::print(args),
-    };
+    match cli.command {
+        None => told(serve::serve(cli.serve)),
+        Some(Command::Serve(args)) => told(serve::serve(args)),
+        Some(Command::SignInLink(args)) => told(sign_in_link::print(args)),
+        Some(Command::Migrate(args)) => told(migrate::migrate(args)),
+        Some(Command::Completions(args)) => told(manual::completions(&args)),
+        Some(Command::Man(args)) => told(manual::man(&args)),
+        Some(Command::Job(args)) => as_client(job::run(*args)),
+        Some(Command::Token(args)) => as_client(token::run(args)),
+    }
+}
+
+fn told(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("belay: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Runs a command that asks a server.
+fn as_client(command: impl Future<Output = Outcome<Exit>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return told(Err(error.into())),
+    };
+    match runtime.block_on(command) {
+        Ok(exit) => exit.into(),
+        Err(fault) => {
+            Output::new(false).fault(&fault);
+            fault.exit.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
     }
 }

@@ -15,7 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use super::ServeArgs;
+use super::{
+    ServeArgs,
+    local::{self, Access},
+};
 use crate::{
     config::Config,
     data::DataFolder,
@@ -23,7 +26,7 @@ use crate::{
     http::{self, Services},
     kinds::{Registry, files::FilesKind, hosts::HostsKind, product_matching::ProductMatchingKind},
     process::Spawner,
-    sample,
+    sample, secret,
     store::{SharedStore, sqlite::SqliteStore},
 };
 
@@ -75,6 +78,8 @@ async fn run(files: Files, config: Config, bootstrap_token: Option<String>, samp
     let base_url = http::base_url(listen, &config);
     let link = http::new_sign_in_link(store.as_ref(), &base_url).await.context("cannot make a sign-in link")?;
     remember_address(data.root(), &base_url);
+    let local_token = secret::new("local_").context("cannot make a token")?;
+    let access = Access::new(http::local_url(listen), local_token.clone(), data.root());
     let router = http::router(Services {
         engine: engine.clone(),
         store,
@@ -83,14 +88,17 @@ async fn run(files: Files, config: Config, bootstrap_token: Option<String>, samp
         host: host_name(),
         metrics,
         bootstrap_token,
+        local_token,
         stopping: stopping.clone(),
     });
+    let announced = local::announce(access);
     eprintln!("sign in: {link}");
     eprintln!("listening on http://{listen}");
 
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(stopping.clone().cancelled_owned());
     let served = until_stopped(server.into_future(), &stopping).await;
+    drop(announced);
     engine.shut_down().await;
     spawner.shutdown().await;
     tracing::info!("stopped");

@@ -48,7 +48,7 @@ pub(super) async fn open_artifact(core: &Core, id: JobId, path: &str) -> Result<
 }
 
 /// The names of a percent-encoded path; `None` when one of them is no plain name.
-fn names_of(path: &str) -> Option<Vec<OsString>> {
+pub(crate) fn names_of(path: &str) -> Option<Vec<OsString>> {
     path.split('/')
         .map(|part| {
             let name: Vec<u8> = percent_decode_str(part).collect();

@@ -30,6 +30,7 @@ use app::model::{
     MatchResults, Page, Plan, Receipt, RerunRequest, Source, Unit, UnitQuery,
 };
 
+pub(crate) use self::artifacts::names_of;
 use self::core::Core;
 pub use self::logs::LogText;
 use crate::{

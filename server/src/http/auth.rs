@@ -36,7 +36,7 @@ use crate::{
 /// How long a browser stays signed in.
 const SESSION_MILLIS: i64 = 14 * 24 * 3_600_000;
 
-/// Who signs in by a link. One role for now: whoever has the link runs this instance.
+/// Who signs in by a link, or uses the command line beside the server. One role for now: whoever can runs this instance.
 pub(crate) const OPERATOR: &str = "operator";
 
 /// Who comes with the token from the environment.
@@ -172,6 +172,9 @@ async fn by_token(state: &AppState, value: &HeaderValue, envelope: &Envelope<'_>
 async fn name_of_token(state: &AppState, hash: &str) -> Answer<Option<String>> {
     if state.bootstrap.as_deref().is_some_and(|known| security::same_hash(known, hash)) {
         return Ok(Some(BOOTSTRAP.to_owned()));
+    }
+    if security::same_hash(&state.local, hash) {
+        return Ok(Some(OPERATOR.to_owned()));
     }
     Ok(state.store.token(hash).await?.map(|token| token.name))
 }
@@ -347,18 +350,18 @@ impl SignInLimit {
 // ---- tokens ----
 
 /// An API token without its secret.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct TokenInfo {
-    name: String,
-    created_at: Timestamp,
-    created_by: String,
+    pub(crate) name: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) created_by: String,
 }
 
 /// A new API token. The secret is shown here and never again.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct NewToken {
     name: String,
-    token: String,
+    pub(crate) token: String,
     created_at: Timestamp,
     created_by: String,
 }

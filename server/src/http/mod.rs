@@ -46,6 +46,7 @@ use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use self::auth::new_sign_in_link;
+pub(crate) use self::auth::{NewToken, TokenInfo};
 use self::problem::Failure;
 use crate::{
     config::Config,
@@ -72,6 +73,8 @@ pub struct Services {
     pub metrics: PrometheusHandle,
     /// An API token from the environment.
     pub bootstrap_token: Option<String>,
+    /// The API token of the command line on this machine, new with every start.
+    pub local_token: String,
     /// Cancelled when the server stops: whoever waits is answered.
     pub stopping: CancellationToken,
 }
@@ -91,6 +94,8 @@ pub(crate) struct Shared {
     cookie: String,
     /// Hash of the token from the environment.
     bootstrap: Option<String>,
+    /// Hash of the token of the command line on this machine.
+    local: String,
     sign_in_limit: auth::SignInLimit,
     etags: conditional::Etags,
     assets: AssetNames,
@@ -114,6 +119,12 @@ pub fn base_url(listen: SocketAddr, config: &Config) -> String {
     security::Origins::new(listen, &config.http.public_url).base_url()
 }
 
+/// The address at which this machine reaches a server that listens here.
+#[must_use]
+pub fn local_url(listen: SocketAddr) -> String {
+    security::Origins::new(listen, "").base_url()
+}
+
 /// Everything that is served.
 pub fn router(services: Services) -> Router {
     // leptos runs its tasks on tokio. A second call (tests) changes nothing.
@@ -123,6 +134,7 @@ pub fn router(services: Services) -> Router {
         trusted_proxies: services.config.http.trusted_proxies.iter().filter_map(|ip| ip.parse().ok()).collect(),
         cookie: format!("belay_{}", services.listen.port()),
         bootstrap: services.bootstrap_token.as_deref().map(secret::hash),
+        local: secret::hash(&services.local_token),
         engine: services.engine,
         store: services.store,
         config: services.config,

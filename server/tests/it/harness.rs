@@ -139,6 +139,11 @@ impl Server {
         &self.data_dir
     }
 
+    /// What stands for `$XDG_RUNTIME_DIR`.
+    pub(crate) fn runtime_dir(&self) -> &Path {
+        runtime_dir(&self.config)
+    }
+
     /// The folder from which jobs may take files.
     pub(crate) fn root(&self) -> PathBuf {
         self.folder.path().join("input")
@@ -315,6 +320,11 @@ struct Started {
     sign_in_link: String,
 }
 
+/// A folder of its own for each server: that of its configuration.
+fn runtime_dir(config: &Path) -> &Path {
+    config.parent().unwrap_or(Path::new("/"))
+}
+
 /// `belay serve`, ready to be spawned.
 pub(crate) fn program(data_dir: &Path, config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_belay"));
@@ -324,6 +334,8 @@ pub(crate) fn program(data_dir: &Path, config: &Path) -> Command {
         .arg("--config")
         .arg(config)
         .env("BELAY_BOOTSTRAP_TOKEN", TOKEN)
+        // Where the command line looks for the server that was started last: not the user's own.
+        .env("XDG_RUNTIME_DIR", runtime_dir(config))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

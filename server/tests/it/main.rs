@@ -10,6 +10,7 @@ mod api;
 mod auth;
 mod bad_input;
 mod cancel;
+mod cli;
 mod crash;
 mod crash_requests;
 mod delete;
