@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{JobId, JobQuery, Kind, LogQuery, UnitQuery};
+use crate::model::{BulkId, BulkItemQuery, JobId, JobQuery, Kind, LogQuery, UnitQuery};
 
 /// `base` with `pairs` as a percent-encoded query.
 #[must_use]
@@ -104,7 +104,7 @@ pub mod console {
 
 /// The REST API.
 pub mod api {
-    use super::{JobId, JobQuery, LogQuery, UnitQuery, with_query};
+    use super::{BulkId, BulkItemQuery, JobId, JobQuery, LogQuery, UnitQuery, with_query};
 
     pub const JOBS: &str = "/api/jobs";
     pub const REMOVALS: &str = "/api/removals";
@@ -112,6 +112,7 @@ pub mod api {
     pub const FORM_OPTIONS: &str = "/api/form-options";
     pub const STATUS: &str = "/api/status";
     pub const TOKENS: &str = "/api/tokens";
+    pub const BULK: &str = "/api/bulk";
     pub const OPENAPI: &str = "/api/openapi.json";
 
     /// The list under a query.
@@ -203,6 +204,37 @@ pub mod api {
     #[must_use]
     pub fn retry_removal(id: JobId) -> String {
         format!("/api/removals/{id}/retry")
+    }
+
+    /// The actions on many jobs.
+    #[must_use]
+    pub fn bulks(cursor: Option<&str>) -> String {
+        let pairs: Vec<_> = cursor.into_iter().map(|cursor| ("cursor", cursor.to_owned())).collect();
+        with_query(BULK, &pairs)
+    }
+
+    /// One action on many jobs.
+    #[must_use]
+    pub fn bulk(id: BulkId) -> String {
+        format!("/api/bulk/{id}")
+    }
+
+    /// Its jobs, with their results.
+    #[must_use]
+    pub fn bulk_items(id: BulkId, query: &BulkItemQuery) -> String {
+        with_query(&format!("/api/bulk/{id}/items"), &query.to_pairs())
+    }
+
+    /// POST: begin nothing more of it.
+    #[must_use]
+    pub fn abort_bulk(id: BulkId) -> String {
+        format!("/api/bulk/{id}/abort")
+    }
+
+    /// POST: a new one over the jobs that failed.
+    #[must_use]
+    pub fn retry_bulk(id: BulkId) -> String {
+        format!("/api/bulk/{id}/retry")
     }
 
     /// The audit.

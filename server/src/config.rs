@@ -21,6 +21,7 @@ pub struct Config {
     pub files: FilesConfig,
     pub worker: WorkerConfig,
     pub http: HttpConfig,
+    pub bulk: BulkConfig,
     /// Named commands, each for the jobs of one kind.
     pub presets: BTreeMap<String, Preset>,
     pub ssh: SshConfig,
@@ -140,6 +141,20 @@ pub struct HttpConfig {
     pub public_url: String,
     /// Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<String>,
+}
+
+/// `[bulk]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BulkConfig {
+    /// Most jobs that one action takes.
+    pub max_jobs: u32,
+}
+
+impl Default for BulkConfig {
+    fn default() -> Self {
+        BulkConfig { max_jobs: 10_000 }
+    }
 }
 
 /// `[presets.NAME]`

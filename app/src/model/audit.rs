@@ -43,13 +43,16 @@ pub enum AuditAction {
     Delete,
     ForceDelete,
     RetryRemoval,
+    /// An action on many jobs began; each of them has an event of its own.
+    Bulk,
+    AbortBulk,
     CreateToken,
     RevokeToken,
 }
 
 impl AuditAction {
     /// All, in the order of the filter.
-    pub const ALL: [AuditAction; 11] = [
+    pub const ALL: [AuditAction; 13] = [
         AuditAction::SignIn,
         AuditAction::SignOut,
         AuditAction::Submit,
@@ -59,6 +62,8 @@ impl AuditAction {
         AuditAction::Delete,
         AuditAction::ForceDelete,
         AuditAction::RetryRemoval,
+        AuditAction::Bulk,
+        AuditAction::AbortBulk,
         AuditAction::CreateToken,
         AuditAction::RevokeToken,
     ];
@@ -76,6 +81,8 @@ impl AuditAction {
             AuditAction::Delete => "delete",
             AuditAction::ForceDelete => "force_delete",
             AuditAction::RetryRemoval => "retry_removal",
+            AuditAction::Bulk => "bulk",
+            AuditAction::AbortBulk => "abort_bulk",
             AuditAction::CreateToken => "create_token",
             AuditAction::RevokeToken => "revoke_token",
         }
@@ -94,6 +101,8 @@ impl AuditAction {
             AuditAction::Delete => "Deleted",
             AuditAction::ForceDelete => "Stopped and deleted",
             AuditAction::RetryRemoval => "Retried the removal",
+            AuditAction::Bulk => "Acted on many jobs",
+            AuditAction::AbortBulk => "Aborted an action on many jobs",
             AuditAction::CreateToken => "Made an API token",
             AuditAction::RevokeToken => "Revoked an API token",
         }

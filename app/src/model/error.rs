@@ -57,6 +57,8 @@ codes! {
     InvalidSpec = "INVALID_SPEC",
     /// The cancel as described is not possible: notes too long, reason no code.
     InvalidCancel = "INVALID_CANCEL",
+    /// The bulk as described is not possible: more jobs than the limit, reason no code.
+    InvalidBulk = "INVALID_BULK",
     /// The same Idempotency-Key came with another body before.
     IdempotencyConflict = "IDEMPOTENCY_CONFLICT",
     /// Too many failed sign-ins from this address; see `Retry-After`.

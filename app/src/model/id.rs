@@ -102,6 +102,10 @@ id!(
     JobId
 );
 id!(
+    /// One action on many jobs.
+    BulkId
+);
+id!(
     /// One attempt at one unit by one worker, under a lease. Also the fence: a result is accepted only
     /// for the run that holds the unit. Also the mark `BELAY_RUN` in the environment of what it started.
     RunId

@@ -4,6 +4,7 @@
 //! same types also derive their OpenAPI schema, under the feature `ssr`.)
 
 pub mod audit;
+pub mod bulk;
 pub mod error;
 pub mod id;
 pub mod job;
@@ -17,8 +18,12 @@ pub mod time;
 pub mod unit;
 
 pub use audit::{AuditAction, AuditEvent, Source};
+pub use bulk::{
+    Bulk, BulkAction, BulkCount, BulkFilter, BulkItem, BulkItemQuery, BulkPlan, BulkPlanItem, BulkRequest, BulkResult,
+    BulkSelect, BulkState,
+};
 pub use error::{ErrorCode, Problem};
-pub use id::{JobId, RunId};
+pub use id::{BulkId, JobId, RunId};
 pub use job::{
     Allowed, Artifact, CancelAnswer, CancelOutcome, CancelRequest, Cancellation, DEFAULT_REASON, Job, JobList,
     MAX_NOTES_CHARS, Permit, PhaseCount, PhaseCounts, PhaseProgress, Progress, RerunRequest, RerunUnits, WaitingRun,

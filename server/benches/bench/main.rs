@@ -43,6 +43,7 @@ fn main() {
         stops::cancel_of_a_small_tree(&mut table);
         stops::orphans(&mut table, number("BELAY_BENCH_TRIALS", 1000));
         stops::cancel_of_a_long_queue(&mut table);
+        stops::cancel_of_many_jobs(&mut table);
         stops::small_units(&mut table);
     }
     if is_wanted("lists") {

@@ -140,6 +140,39 @@ pub(crate) fn cancel_of_a_long_queue(table: &mut Table) {
     table.add_times("cancel of a job with 50,000 queued units", Duration::from_millis(500), &mut times);
 }
 
+/// 10,000 jobs by one request, while two others hold the slots.
+pub(crate) fn cancel_of_many_jobs(table: &mut Table) {
+    const JOBS: u64 = 10_000;
+    let machine = Machine::start(2);
+    let mut line = machine.line();
+    let mark = Mark::new();
+    let (held, waiting) = (machine.inputs("held", &mark, 2), machine.inputs("waiting", &mark, 1));
+    let holder = submit(&mut line, "held", &small_tree(&mark), &held);
+    wait_for_processes(&mark, 6);
+    for _ in 0..JOBS {
+        submit(&mut line, "waiting", &json!(["true"]), &waiting);
+    }
+    let body = json!({ "action": "cancel", "select": { "filter": { "phase": "pending" } } });
+    let begin = Instant::now();
+    let reply = line.post("/api/bulk", &body);
+    let accepted = begin.elapsed();
+    assert_eq!(reply.status, 202, "{}", reply.json());
+    let path = format!("/api/bulk/{}", reply.json()["bulk_id"].as_str().unwrap());
+    let bulk = loop {
+        let bulk = line.get(&path).json();
+        if bulk["state"] != "running" {
+            break bulk;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{bulk}");
+    };
+    let took = begin.elapsed();
+    assert_eq!(bulk["counts"], json!([{ "result": "done", "jobs": JOBS }]), "{bulk}");
+    cancel(&mut line, &holder);
+    let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
+    table.add("10,000 jobs to cancel accepted", "< 1 s", seconds(accepted), accepted < Duration::from_secs(1));
+    table.add("10,000 pending jobs cancelled", "< 5 s", seconds(took), took < Duration::from_secs(5));
+}
+
 pub(crate) fn small_units(table: &mut Table) {
     let machine = Machine::start(2);
     let mut line = machine.line();

@@ -7,8 +7,8 @@ use std::{
 };
 
 use app::model::{
-    AuditAction, CancelAnswer, CancelOutcome, CancelRequest, DEFAULT_REASON, ErrorCode, JobId, MAX_NOTES_CHARS, Phase,
-    StopSummary, Timestamp,
+    AuditAction, AuditEvent, CancelAnswer, CancelOutcome, CancelRequest, DEFAULT_REASON, ErrorCode, JobId,
+    MAX_NOTES_CHARS, Phase, StopSummary, Timestamp,
 };
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
@@ -36,6 +36,11 @@ const RECHECKED: u32 = 1_000;
 
 /// Goes on with what a former process had begun.
 pub(super) fn start(core: &Arc<Core>) {
+    begin_sweep(core);
+}
+
+/// Turns the rows of what was never started, behind everybody's back.
+pub(super) fn begin_sweep(core: &Arc<Core>) {
     core.spawn(sweep(core.clone()));
 }
 
@@ -69,12 +74,16 @@ pub(super) async fn cancel(core: &Arc<Core>, actor: &Actor, id: JobId, request: 
             told_as_before(&job)
         }
     };
-    metrics::counter!("belay_cancel_total", "outcome" => answer.outcome.as_str()).increment(1);
+    count(answer.outcome.as_str());
     Ok(answer)
 }
 
+pub(super) fn count(outcome: &'static str) {
+    metrics::counter!("belay_cancel_total", "outcome" => outcome).increment(1);
+}
+
 /// Reads a request; nothing is stored when it cannot be taken.
-fn check(actor: &Actor, job_id: JobId, request: CancelRequest) -> Result<CancelOrder> {
+pub(super) fn check(actor: &Actor, job_id: JobId, request: CancelRequest) -> Result<CancelOrder> {
     let invalid = |field: &str, detail: &str| Error::Invalid {
         code: ErrorCode::InvalidCancel,
         field: Some(field.to_owned()),
@@ -102,6 +111,16 @@ fn check(actor: &Actor, job_id: JobId, request: CancelRequest) -> Result<CancelO
     })
 }
 
+/// The audit event of a request; what it came to the store writes.
+pub(super) fn event(actor: &Actor, action: AuditAction, job_name: &str, order: &CancelOrder) -> AuditEvent {
+    let mut event = actor.event(action, Some((order.job_id, job_name)), "");
+    event.detail = Some(match &order.notes {
+        Some(notes) => format!("{}: {notes}", order.reason),
+        None => order.reason.clone(),
+    });
+    event
+}
+
 /// The one transaction, also on a full disk.
 pub(super) async fn record(
     core: &Arc<Core>,
@@ -110,11 +129,7 @@ pub(super) async fn record(
     job_name: &str,
     order: &CancelOrder,
 ) -> Result<CancelEffect> {
-    let mut audit = actor.event(action, Some((order.job_id, job_name)), "");
-    audit.detail = Some(match &order.notes {
-        Some(notes) => format!("{}: {notes}", order.reason),
-        None => order.reason.clone(),
-    });
+    let audit = event(actor, action, job_name, order);
     let first = core.store.cancel(order, audit.clone()).await;
     let effect = if matches!(first, Err(Error::DiskFull)) && core.data.release_reserve() {
         core.store.cancel(order, audit).await?
@@ -131,7 +146,7 @@ pub(super) async fn pursue(core: &Arc<Core>, id: JobId, force: bool) {
     core.cancels.fetch_add(1, Ordering::SeqCst);
     let how = if force { Stop::Kill } else { Stop::Graceful };
     core.order_stop(how, StopCause::Cancel, |_, held| held.job_id == id);
-    core.spawn(sweep(core.clone()));
+    begin_sweep(core);
     if force {
         core.recovering.kill(id);
         core.spawn(end_by_force(core.clone(), id));
@@ -295,7 +310,7 @@ async fn recheck_open(core: &Arc<Core>, id: JobId) -> Result<()> {
 }
 
 /// A job that ended with unconfirmed runs: they are looked for in the background, evidence is added.
-fn recheck_unconfirmed(core: &Arc<Core>, job: &JobRecord) {
+pub(super) fn recheck_unconfirmed(core: &Arc<Core>, job: &JobRecord) {
     if job.cancel.as_ref().is_none_or(|cancel| cancel.stop.unconfirmed == 0) {
         return;
     }
@@ -358,8 +373,14 @@ pub(super) fn ended_by_itself(at: Timestamp) -> app::model::StopEvidence {
 
 /// Records how long the proof of a cancelled job took.
 pub(super) async fn measure_proof(core: &Core, id: JobId) {
-    let Ok(Some(job)) = core.store.job(id).await else { return };
-    let Some(cancel) = job.cancel else { return };
+    if let Ok(Some(job)) = core.store.job(id).await {
+        measure(&job);
+    }
+}
+
+/// Likewise, of a job as it was read.
+pub(super) fn measure(job: &JobRecord) {
+    let Some(cancel) = &job.cancel else { return };
     if let Some(cancelled_at) = cancel.cancelled_at {
         let seconds = cancelled_at.millis_since(cancel.requested_at).max(0) as f64 / 1_000.0;
         metrics::histogram!("belay_cancel_proof_seconds").record(seconds);

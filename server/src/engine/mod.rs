@@ -10,6 +10,7 @@
 //! 3. the kind *tidies*: after a crash here only scratch is left, which goes with the job.
 
 mod artifacts;
+mod bulk;
 mod cancel;
 pub mod clock;
 mod core;
@@ -26,8 +27,9 @@ mod worker;
 use std::sync::Arc;
 
 use app::model::{
-    Artifact, CancelAnswer, CancelRequest, DeleteAnswer, Job, JobId, JobList, JobQuery, LogPage, LogQuery,
-    MatchResults, Page, Plan, Receipt, RerunRequest, Source, Unit, UnitQuery,
+    Artifact, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, CancelAnswer, CancelRequest, DeleteAnswer,
+    Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, Receipt, RerunRequest, Source, Unit,
+    UnitQuery,
 };
 
 pub(crate) use self::artifacts::names_of;
@@ -106,6 +108,7 @@ impl Engine {
         leases::start(&core);
         cancel::start(&core);
         delete::start(&core);
+        bulk::start(&core);
         worker::start(&core);
         Ok(Engine { core })
     }
@@ -219,6 +222,68 @@ impl Engine {
     /// `JobNotFound`, `JobDeleted`; `JobActive` without force.
     pub async fn delete(&self, actor: &Actor, id: JobId, options: DeleteOptions) -> Result<DeleteAnswer> {
         delete::delete(&self.core, actor, id, options).await
+    }
+
+    /// What an action on many jobs would do, job by job.
+    ///
+    /// # Errors
+    /// `Invalid`: more than `limit` jobs, or a filter that cannot be used.
+    pub async fn plan_bulk(&self, request: &BulkRequest, limit: u32) -> Result<BulkPlan> {
+        bulk::plan(&self.core, request, limit).await
+    }
+
+    /// Freezes the selection and begins; the work goes on in the background, also across a restart.
+    ///
+    /// # Errors
+    /// As [`Engine::plan_bulk`]; `Invalid` for a reason or notes that cannot be taken.
+    pub async fn begin_bulk(
+        &self,
+        actor: &Actor,
+        request: BulkRequest,
+        limit: u32,
+        idempotency: Option<(String, String)>,
+    ) -> Result<Bulk> {
+        bulk::begin(&self.core, actor, request, limit, idempotency).await
+    }
+
+    /// An action on many jobs with its progress.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn bulk(&self, id: BulkId) -> Result<Bulk> {
+        bulk::find(&self.core, id).await
+    }
+
+    /// A page of actions on many jobs, newest first.
+    ///
+    /// # Errors
+    /// A cursor that was made up.
+    pub async fn bulks(&self, cursor: Option<&str>) -> Result<Page<Bulk>> {
+        self.core.store.bulks(cursor, views::PAGE).await
+    }
+
+    /// A page of the jobs of one, with their results.
+    ///
+    /// # Errors
+    /// `NotFound`; a cursor that was made up.
+    pub async fn bulk_items(&self, id: BulkId, query: &BulkItemQuery) -> Result<Page<BulkItem>> {
+        bulk::items(&self.core, id, query).await
+    }
+
+    /// Begins nothing more of it. What was begun goes on; of one that has ended nothing changes.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn abort_bulk(&self, actor: &Actor, id: BulkId) -> Result<Bulk> {
+        bulk::abort(&self.core, actor, id).await
+    }
+
+    /// A new one, with the same options, over the jobs that failed.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn retry_bulk(&self, actor: &Actor, id: BulkId, idempotency: Option<(String, String)>) -> Result<Bulk> {
+        bulk::retry(&self.core, actor, id, idempotency).await
     }
 
     /// A new job over the units of a finished one.

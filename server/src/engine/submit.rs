@@ -125,12 +125,16 @@ async fn store(
             Ok(job_id)
         }
         Submitted::Replayed(first) => Ok(first),
-        Submitted::KeyConflict => Err(Error::Invalid {
-            code: ErrorCode::IdempotencyConflict,
-            field: None,
-            detail: "This Idempotency-Key was used for another request before.".to_owned(),
-            hint: Some("Use a new key for a new request; a key is remembered for 24 hours.".to_owned()),
-        }),
+        Submitted::KeyConflict => Err(key_conflict()),
+    }
+}
+
+pub(super) fn key_conflict() -> Error {
+    Error::Invalid {
+        code: ErrorCode::IdempotencyConflict,
+        field: None,
+        detail: "This Idempotency-Key was used for another request before.".to_owned(),
+        hint: Some("Use a new key for a new request; a key is remembered for 24 hours.".to_owned()),
     }
 }
 

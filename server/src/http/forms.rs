@@ -90,6 +90,7 @@ fn gone(state: &AppState, id: JobId, failure: &Failure) -> Option<Response> {
         | ErrorCode::InvalidQuery
         | ErrorCode::InvalidSpec
         | ErrorCode::InvalidCancel
+        | ErrorCode::InvalidBulk
         | ErrorCode::IdempotencyConflict
         | ErrorCode::TooManyRequests
         | ErrorCode::StoreBusy

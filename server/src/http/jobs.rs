@@ -263,7 +263,7 @@ fn media_type(headers: &HeaderMap) -> Media {
 }
 
 /// The key of the request, when it has one.
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let sane = |text: &&str| (1..=255).contains(&text.len()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     match value.to_str().ok().filter(sane) {
@@ -273,7 +273,7 @@ fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
 }
 
 /// What makes two requests the same one.
-fn request_hash(method: &str, path: &str, body_hash: &str) -> String {
+pub(crate) fn request_hash(method: &str, path: &str, body_hash: &str) -> String {
     secret::hash(&format!("{method}\n{path}\n{body_hash}"))
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod assets;
 mod auth;
 mod backend;
 mod body;
+mod bulk;
 mod conditional;
 mod extract;
 mod forms;
@@ -183,6 +184,11 @@ pub(crate) fn api_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(removals::list))
         .routes(routes!(removals::detail))
         .routes(routes!(removals::retry))
+        .routes(routes!(bulk::list, bulk::begin))
+        .routes(routes!(bulk::detail))
+        .routes(routes!(bulk::items))
+        .routes(routes!(bulk::abort))
+        .routes(routes!(bulk::retry))
         .routes(routes!(status::audit))
         .routes(routes!(status::status))
         .routes(routes!(status::form_options))

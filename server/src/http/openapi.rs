@@ -65,7 +65,7 @@ pub(crate) async fn serve() -> Response {
 #[cfg(test)]
 mod tests {
     use app::{
-        model::{JobId, LogQuery},
+        model::{BulkId, BulkItemQuery, JobId, LogQuery},
         paths::api,
     };
 
@@ -76,6 +76,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_slice(&JSON).unwrap();
         let paths = document["paths"].as_object().unwrap();
         let id = JobId(0);
+        let bulk = BulkId(1);
         let used = [
             api::JOBS.to_owned(),
             api::job(id),
@@ -89,6 +90,11 @@ mod tests {
             api::REMOVALS.to_owned(),
             api::removal(id),
             api::retry_removal(id),
+            api::BULK.to_owned(),
+            api::bulk(bulk),
+            api::bulk_items(bulk, &BulkItemQuery::default()),
+            api::abort_bulk(bulk),
+            api::retry_bulk(bulk),
             api::AUDIT.to_owned(),
             api::FORM_OPTIONS.to_owned(),
             api::STATUS.to_owned(),
@@ -99,7 +105,7 @@ mod tests {
             "/metrics".to_owned(),
         ];
         for path in used {
-            let described = path.replace(&id.to_string(), "{job_id}");
+            let described = path.replace(&id.to_string(), "{job_id}").replace(&bulk.to_string(), "{bulk_id}");
             assert!(paths.contains_key(&described), "{described} is not in {:?}", paths.keys());
         }
         assert!(paths["/api/jobs/{job_id}"]["delete"].is_object());

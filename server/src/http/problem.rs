@@ -31,7 +31,7 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
-        ErrorCode::InvalidSpec | ErrorCode::InvalidCancel | ErrorCode::IdempotencyConflict => {
+        ErrorCode::InvalidSpec | ErrorCode::InvalidCancel | ErrorCode::InvalidBulk | ErrorCode::IdempotencyConflict => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
         ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
@@ -60,6 +60,7 @@ const fn title(code: ErrorCode) -> &'static str {
         ErrorCode::InvalidQuery => "Invalid query",
         ErrorCode::InvalidSpec => "Invalid job",
         ErrorCode::InvalidCancel => "Invalid cancel request",
+        ErrorCode::InvalidBulk => "Invalid action on many jobs",
         ErrorCode::IdempotencyConflict => "Idempotency key used before",
         ErrorCode::TooManyRequests => "Too many attempts",
         ErrorCode::StoreBusy => "Database busy",
@@ -91,6 +92,7 @@ const fn retry_after(code: ErrorCode) -> Option<&'static str> {
         | ErrorCode::InvalidQuery
         | ErrorCode::InvalidSpec
         | ErrorCode::InvalidCancel
+        | ErrorCode::InvalidBulk
         | ErrorCode::IdempotencyConflict
         | ErrorCode::DiskFull
         | ErrorCode::Internal => None,

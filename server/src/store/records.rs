@@ -3,8 +3,8 @@
 use std::{ffi::OsString, sync::Arc};
 
 use app::model::{
-    Category, JobId, Kind, Phase, PhaseProgress, Progress, RunId, Source, StopEvidence, StopSummary, Timestamp,
-    UnitStatus,
+    BulkAction, BulkId, BulkResult, Category, JobId, JobQuery, Kind, Phase, PhaseProgress, Progress, RunId, Source,
+    StopEvidence, StopSummary, Timestamp, UnitStatus,
 };
 
 use super::Store;
@@ -340,4 +340,59 @@ pub struct ApiToken {
     pub hash: String,
     pub created_at: Timestamp,
     pub created_by: String,
+}
+
+/// Which jobs a bulk takes.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    Ids(Vec<JobId>),
+    /// All under a query (its cursor and limit do not count), of those that ended before, when that is given.
+    Filter {
+        query: JobQuery,
+        finished_before: Option<Timestamp>,
+    },
+}
+
+/// A job that a selection means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectedJob {
+    pub job_id: JobId,
+    pub name: String,
+    pub kind: Kind,
+    pub phase: Phase,
+}
+
+/// A bulk to be stored.
+#[derive(Clone, Debug)]
+pub struct NewBulk {
+    pub bulk_id: BulkId,
+    pub action: BulkAction,
+    pub reason: Option<String>,
+    pub notes: Option<String>,
+    pub force: bool,
+    pub keep_files: bool,
+    pub created_at: Timestamp,
+    pub created_by: String,
+    pub source: Source,
+    pub request_id: String,
+    pub retry_of: Option<BulkId>,
+}
+
+/// What the beginning of a bulk came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkBegun {
+    Stored,
+    /// The bulk of the same idempotency key.
+    Replayed(BulkId),
+    KeyConflict,
+}
+
+/// What became of one job of a bulk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkOutcome {
+    pub index: u64,
+    pub result: BulkResult,
+    pub detail: Option<String>,
+    pub at: Timestamp,
+    pub freed_bytes: u64,
 }

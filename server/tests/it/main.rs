@@ -9,6 +9,7 @@
 mod api;
 mod auth;
 mod bad_input;
+mod bulk;
 mod cancel;
 mod cli;
 mod crash;

@@ -12,12 +12,23 @@ use crate::{
     store::{CancelEffect, CancelOrder, JobRecord},
 };
 
-pub(super) async fn cancel(store: &SqliteStore, order: &CancelOrder, mut event: AuditEvent) -> Result<CancelEffect> {
+pub(super) async fn cancel(store: &SqliteStore, order: &CancelOrder, event: AuditEvent) -> Result<CancelEffect> {
     let mut tx = store.begin().await?;
-    let Some(before) = jobs::row(&mut tx, order.job_id).await? else { return Ok(CancelEffect::NotFound) };
-    let began = match request(&mut tx, order, before.seq).await? {
+    let effect = cancel_in(&mut tx, order, event).await?;
+    jobs::moved(&mut tx).await?;
+    tx.commit().await?;
+    Ok(effect)
+}
+
+pub(super) async fn cancel_in(
+    tx: &mut SqliteConnection,
+    order: &CancelOrder,
+    mut event: AuditEvent,
+) -> Result<CancelEffect> {
+    let Some(before) = jobs::row(tx, order.job_id).await? else { return Ok(CancelEffect::NotFound) };
+    let began = match request(tx, order, before.seq).await? {
         Some(requested) => {
-            settle(&mut tx, &requested, order.now).await?;
+            settle(tx, &requested, order.now).await?;
             true
         }
         None => false,
@@ -30,11 +41,9 @@ pub(super) async fn cancel(store: &SqliteStore, order: &CancelOrder, mut event: 
             .execute(&mut *tx)
             .await?;
     }
-    let job = jobs::row_by_seq(&mut tx, before.seq).await?.record()?;
+    let job = jobs::row_by_seq(tx, before.seq).await?.record()?;
     event.result = result_of(&job, began).to_owned();
-    audit::insert(&mut tx, &event).await?;
-    jobs::moved(&mut tx).await?;
-    tx.commit().await?;
+    audit::insert(tx, &event).await?;
     Ok(if began {
         CancelEffect::Began(job)
     } else if repeated {

@@ -36,14 +36,7 @@ pub(super) async fn submit(
     let seq = insert_job(&mut tx, &job, units.len()).await?;
     insert_units(&mut tx, seq, 0, &units).await?;
     if let Some(key) = &key {
-        sqlx::query("INSERT OR REPLACE INTO idempotency (actor, key, request_hash, job_id, at) VALUES (?, ?, ?, ?, ?)")
-            .bind(&key.actor)
-            .bind(&key.key)
-            .bind(&key.request_hash)
-            .bind(job_key(job.job_id))
-            .bind(key.now.0)
-            .execute(&mut *tx)
-            .await?;
+        remember_key(&mut tx, key, job.job_id).await?;
     }
     audit::insert(&mut tx, &event).await?;
     moved(&mut tx).await?;
@@ -51,7 +44,19 @@ pub(super) async fn submit(
     Ok(Submitted::Stored)
 }
 
-async fn known_key(tx: &mut SqliteConnection, key: &Idempotency) -> Result<Option<Submitted>> {
+pub(super) async fn remember_key(tx: &mut SqliteConnection, key: &Idempotency, made: JobId) -> Result<()> {
+    sqlx::query("INSERT OR REPLACE INTO idempotency (actor, key, request_hash, job_id, at) VALUES (?, ?, ?, ?, ?)")
+        .bind(&key.actor)
+        .bind(&key.key)
+        .bind(&key.request_hash)
+        .bind(job_key(made))
+        .bind(key.now.0)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn known_key(tx: &mut SqliteConnection, key: &Idempotency) -> Result<Option<Submitted>> {
     let known: Option<(String, Vec<u8>)> =
         sqlx::query_as("SELECT request_hash, job_id FROM idempotency WHERE actor = ? AND key = ? AND at > ?")
             .bind(&key.actor)

@@ -289,22 +289,55 @@ struct Keys {
 pub(super) async fn jobs(store: &SqliteStore, query: &JobQuery) -> Result<JobPage> {
     let order = Order::of(query.sort);
     let from = query.cursor.as_deref().map(|text| order.read(text)).transpose()?;
-    let limit = query.limit() as usize;
-    let filter = Filter::of(query);
     let mut tx = store.readers.begin().await?;
-    let found = match query.q.as_deref().map(str::trim) {
-        Some(q) => search(&mut tx, order, &match_phrase(q)?, &filter, from, limit).await?,
-        None => {
-            let (walks, rest) = plan(order, filter);
-            match walks.as_slice() {
-                [walk] if !rest.is_empty() => sift(&mut tx, order, walk, &rest, from, limit).await?,
-                _ => merge(&mut tx, order, &walks, from, limit).await?,
-            }
-        }
-    };
+    let found = keys_of(&mut tx, query, order, from, query.limit() as usize).await?;
     let mut rows = rows_of(&mut tx, &found.keys).await?;
     let items: Result<Vec<_>> = found.keys.iter().filter_map(|key| rows.remove(&key.seq)).map(JobRow::record).collect();
     Ok(JobPage { items: items?, next_cursor: found.next.map(|key| order.write(&key)) })
+}
+
+/// The keys of one page.
+async fn keys_of(
+    tx: &mut SqliteConnection,
+    query: &JobQuery,
+    order: Order,
+    from: Option<Key>,
+    limit: usize,
+) -> Result<Keys> {
+    let filter = Filter::of(query);
+    if let Some(q) = query.q.as_deref().map(str::trim) {
+        return search(tx, order, &match_phrase(q)?, &filter, from, limit).await;
+    }
+    let (walks, rest) = plan(order, filter);
+    match walks.as_slice() {
+        [walk] if !rest.is_empty() => sift(tx, order, walk, &rest, from, limit).await,
+        _ => merge(tx, order, &walks, from, limit).await,
+    }
+}
+
+/// Every job under a query, at most `limit`, in its order; up to the first of which `is_beyond` says so of its end.
+pub(super) async fn all_seqs(
+    tx: &mut SqliteConnection,
+    query: &JobQuery,
+    limit: usize,
+    is_beyond: impl Fn(Option<i64>) -> bool,
+) -> Result<Vec<i64>> {
+    let order = Order::of(query.sort);
+    let (mut seqs, mut from) = (Vec::new(), None);
+    while seqs.len() < limit {
+        let found = keys_of(tx, query, order, from, WINDOW.min(limit - seqs.len())).await?;
+        for key in found.keys {
+            if order.column == Column::Finished && is_beyond(Some(key.number)) {
+                return Ok(seqs);
+            }
+            seqs.push(key.seq);
+        }
+        from = found.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    Ok(seqs)
 }
 
 /// The page where indexes cover the filter: the first `limit` of all walks together.

@@ -9,6 +9,7 @@
 
 mod audit;
 mod auth;
+mod bulk;
 mod cancel;
 mod cursor;
 mod delete;
@@ -28,7 +29,8 @@ use std::{
 };
 
 use app::model::{
-    AuditEvent, JobId, JobQuery, Page, Phase, PhaseCounts, Receipt, RunId, StopEvidence, Timestamp, UnitQuery,
+    AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, JobId, JobQuery, Page, Phase, PhaseCounts, Receipt, RunId,
+    StopEvidence, Timestamp, UnitQuery,
 };
 use async_trait::async_trait;
 use sqlx::{
@@ -37,9 +39,9 @@ use sqlx::{
 };
 
 use super::{
-    ApiToken, ArtifactRow, BeginDelete, CancelEffect, CancelOrder, Claim, ClaimedRun, DeleteIntent, FinishEffect,
-    Idempotency, JobPage, JobRecord, NewJobRecord, NewUnit, OpenRun, RowsRemoved, RunResult, Session, StopOrder, Store,
-    Submitted, UnitRecord, WorkerRecord,
+    ApiToken, ArtifactRow, BeginDelete, BulkBegun, BulkOutcome, CancelEffect, CancelOrder, Claim, ClaimedRun,
+    DeleteIntent, FinishEffect, Idempotency, JobPage, JobRecord, NewBulk, NewJobRecord, NewUnit, OpenRun, RowsRemoved,
+    RunResult, SelectedJob, Selection, Session, StopOrder, Store, Submitted, UnitRecord, WorkerRecord,
 };
 use crate::error::{Error, Result};
 
@@ -312,6 +314,52 @@ impl Store for SqliteStore {
 
     async fn unproven_of_removal(&self, job: JobId) -> Result<Vec<OpenRun>> {
         self.told(delete::unproven_of_removal(self, job).await)
+    }
+
+    async fn select_jobs(&self, selection: &Selection, limit: usize) -> Result<Vec<SelectedJob>> {
+        self.told(bulk::select(self, selection, limit).await)
+    }
+
+    async fn begin_bulk(
+        &self,
+        bulk: &NewBulk,
+        jobs: &[JobId],
+        key: Option<Idempotency>,
+        audit: AuditEvent,
+    ) -> Result<BulkBegun> {
+        self.told(bulk::begin(self, bulk, jobs, key, audit).await)
+    }
+
+    async fn bulk(&self, id: BulkId) -> Result<Option<Bulk>> {
+        self.told(bulk::bulk(self, id).await)
+    }
+
+    async fn bulks(&self, cursor: Option<&str>, limit: u32) -> Result<Page<Bulk>> {
+        self.told(bulk::bulks(self, cursor, limit).await)
+    }
+
+    async fn running_bulks(&self) -> Result<Vec<Bulk>> {
+        self.told(bulk::running(self).await)
+    }
+
+    async fn bulk_items(&self, id: BulkId, query: &BulkItemQuery, limit: u32) -> Result<Page<BulkItem>> {
+        self.told(bulk::items(self, id, query, limit).await)
+    }
+
+    async fn record_bulk(&self, id: BulkId, outcomes: &[BulkOutcome]) -> Result<()> {
+        self.told(bulk::record(self, id, outcomes).await)
+    }
+
+    async fn abort_bulk(&self, id: BulkId, by: &str, now: Timestamp, audit: AuditEvent) -> Result<bool> {
+        self.told(bulk::abort(self, id, by, now, audit).await)
+    }
+
+    async fn finish_bulk(&self, id: BulkId, now: Timestamp) -> Result<()> {
+        self.told(bulk::finish(self, id, now).await)
+    }
+
+    async fn cancel_many(&self, orders: Vec<(CancelOrder, AuditEvent)>) -> Result<Vec<CancelEffect>> {
+        self.told(bulk::cancel_many(self, orders).await)
     }
 
     async fn audit(&self, event: AuditEvent) -> Result<()> {

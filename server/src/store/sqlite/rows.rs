@@ -80,7 +80,7 @@ pub(super) fn phase_set(phases: &[Phase]) -> String {
     format!("[{}]", words.join(","))
 }
 
-fn source(text: &str) -> Result<Source> {
+pub(super) fn source(text: &str) -> Result<Source> {
     [Source::Console, Source::Api, Source::System]
         .into_iter()
         .find(|source| source.as_str() == text)

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::{belay_of, run, submit_deaf};
+use super::{belay_of, run, submit_deaf, submit_running};
 use crate::harness::Server;
 
 #[tokio::test]
 async fn a_cancel_is_told_with_its_proof_and_a_second_one_is_friendly() {
     let server = Server::start().await;
-    let id = server.submit_endless("endless", 3).await;
+    let id = submit_running(&server, 3).await;
     let cancelled = server.belay(&["job", "cancel", &id, "--reason", "wrong_input", "--notes", "the other one"]).await;
     let out = cancelled.done();
     assert!(out.starts_with(&format!("{id}\tcancelled\t")), "{out}");

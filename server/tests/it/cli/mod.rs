@@ -82,13 +82,22 @@ impl Server {
 
 /// A job of one unit that is deaf to SIGTERM: only after its grace a cancel is proven.
 pub(crate) async fn submit_deaf(server: &Server, grace_s: u32) -> String {
-    let inputs = server.inputs("deaf", 1);
-    let script = "trap '' TERM; echo deaf; while :; do sleep 1; done";
+    submit_started(server, 1, "trap '' TERM; echo ready; while :; do sleep 1; done", grace_s).await
+}
+
+/// A job of units that run until they are stopped, and whose commands have begun: all of them, or two.
+pub(crate) async fn submit_running(server: &Server, units: usize) -> String {
+    submit_started(server, units, "echo ready; sleep 600", 5).await
+}
+
+async fn submit_started(server: &Server, units: usize, script: &str, grace_s: u32) -> String {
+    let inputs = server.inputs("started", units);
     let spec = json!({"command": ["sh", "-c", script], "inputs": [inputs], "grace_s": grace_s});
-    let created = server.post("/api/jobs", &json!({"name": "deaf", "kind": "files", "spec": spec})).await;
+    let created = server.post("/api/jobs", &json!({"name": "started", "kind": "files", "spec": spec})).await;
     let id = created.body["job_id"].as_str().unwrap().to_owned();
+    let path = format!("/api/jobs/{id}/log?download=true");
     let said = async {
-        while !server.get(&format!("/api/jobs/{id}/log?download=true")).await.text().contains("deaf") {
+        while server.get(&path).await.text().matches("ready").count() < units.min(2) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

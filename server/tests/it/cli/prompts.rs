@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use serde_json::json;
 
 use super::{
-    belay_of, submit_deaf,
+    belay_of, submit_deaf, submit_running,
     terminal::{CTRL_C, Terminal},
 };
 use crate::harness::Server;
@@ -129,7 +129,7 @@ async fn a_list_for_people_has_titles_colours_and_fits_the_terminal() {
 #[tokio::test]
 async fn the_status_of_a_cancelled_job_shows_the_evidence() {
     let server = Server::start().await;
-    let id = server.submit_endless("endless", 2).await;
+    let id = submit_running(&server, 2).await;
     server.cancel(&id, json!({"notes": "too slow"})).await;
     let terminal = Terminal::start(belay_of(&server), &["job", "status", &id]);
     let (status, screen) = on_terminal(move || terminal.end()).await;

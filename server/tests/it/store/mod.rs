@@ -59,6 +59,14 @@ macro_rules! suite {
             what_is_needed_to_ask_again_outlives_the_job,
             receipts_and_audit_are_paged_newest_first,
         );
+        crate::store::suite!(@ $fixture bulks:
+            a_selection_is_what_the_list_shows_at_most_the_limit,
+            a_selection_by_age_is_what_had_ended_before,
+            a_bulk_counts_its_results_and_ends_when_nothing_is_left,
+            an_abort_takes_what_is_pending_and_nothing_else,
+            many_cancels_in_one_transaction_are_as_one_by_one,
+            a_known_key_gives_the_first_bulk_and_stores_nothing,
+        );
         crate::store::suite!(@ $fixture lists:
             every_order_and_filter_pages_through_exactly_its_jobs,
             the_last_page_has_no_cursor,
@@ -89,6 +97,7 @@ macro_rules! suite {
 }
 pub(crate) use suite;
 
+mod bulks;
 mod cancels;
 mod claims;
 mod deletes;

@@ -1,0 +1,285 @@
+//! Many jobs at once, over the API.
+
+use std::{collections::BTreeMap, path::Path};
+
+use app::model::{AuditAction, AuditEvent, BulkId, BulkResult, JobId, Kind, Phase, Source, Timestamp};
+use belay_server::store::{BulkOutcome, NewJobRecord, NewUnit, Store as _, sqlite::SqliteStore};
+use serde_json::{Value, json};
+
+use crate::harness::{LONG, Server};
+
+/// `{"done": 2, …}`
+fn counts(body: &Value) -> BTreeMap<String, u64> {
+    let count = |count: &Value| (count["result"].as_str().unwrap().to_owned(), count["jobs"].as_u64().unwrap());
+    body["counts"].as_array().unwrap().iter().map(count).collect()
+}
+
+fn counted<const N: usize>(pairs: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    pairs.into_iter().map(|(result, jobs)| (result.to_owned(), jobs)).collect()
+}
+
+async fn begin(server: &Server, body: &Value) -> String {
+    let answer = server.post("/api/bulk", body).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let id = answer.body["bulk_id"].as_str().unwrap().to_owned();
+    assert_eq!(answer.header("location"), Some(format!("/api/bulk/{id}")));
+    id
+}
+
+/// Waits for the bulk to end.
+async fn ended(server: &Server, id: &str) -> Value {
+    let wait = async {
+        let mut etag = String::new();
+        loop {
+            let answer = server.get_with(&format!("/api/bulk/{id}?wait=10s"), &[("if-none-match", &etag)]).await;
+            if answer.status != 304 {
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                if answer.body["state"] != "running" {
+                    return answer.body;
+                }
+                etag = answer.header("etag").unwrap();
+            }
+        }
+    };
+    match tokio::time::timeout(LONG, wait).await {
+        Ok(bulk) => bulk,
+        Err(_) => panic!("it never ended: {}", server.get(&format!("/api/bulk/{id}")).await.body),
+    }
+}
+
+async fn items(server: &Server, id: &str, query: &str) -> Vec<Value> {
+    let page = server.get(&format!("/api/bulk/{id}/items{query}")).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    page.body["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_cancel_of_many_reaches_what_its_dry_run_said() {
+    const UNKNOWN: &str = "0199c2b2-0c9d-7e02-8f10-0123456789ab";
+    let server = Server::start().await;
+    let done = server.submit_done("done").await;
+    let (first, second) = (server.submit_endless("first", 1).await, server.submit_endless("second", 1).await);
+    let mut body = json!({"action": "cancel", "reason": "wrong_input", "notes": "all of it", "dry_run": true,
+        "select": {"ids": [first, done, UNKNOWN, second, first]}});
+    let plan = server.post("/api/bulk", &body).await;
+    assert_eq!(plan.status, 200, "{}", plan.text());
+    let expected = counted([("done", 2), ("already_done", 1), ("not_found", 1)]);
+    assert_eq!((counts(&plan.body), &plan.body["total"]), (expected.clone(), &json!(4)), "each id counts once");
+    assert_eq!(
+        plan.body["items"][1],
+        json!({"job_id": done, "name": "done", "phase": "completed", "result": "already_done"})
+    );
+    assert_eq!(server.job(&first).await["phase"], "in_progress", "a dry run changes nothing");
+    assert_eq!(server.get("/api/bulk").await.body["items"], json!([]));
+    body["dry_run"] = json!(false);
+    let id = begin(&server, &body).await;
+    let bulk = ended(&server, &id).await;
+    assert_eq!(counts(&bulk), expected, "{bulk}");
+    assert_eq!((&bulk["state"], &bulk["created_by"]), (&json!("done"), &json!("bootstrap")));
+    let results: Vec<Value> = items(&server, &id, "").await.iter().map(|item| item["result"].clone()).collect();
+    assert_eq!(results, ["done", "already_done", "not_found", "done"]);
+    for id in [&first, &second] {
+        let job = server.job(id).await;
+        assert_eq!(job["phase"], "cancelled");
+        let cancellation = &job["cancellation"];
+        assert_eq!((&cancellation["reason"], &cancellation["notes"]), (&json!("wrong_input"), &json!("all of it")));
+        assert_eq!(cancellation["request_id"], bulk["request_id"]);
+        assert_eq!(cancellation["stop"]["unconfirmed"], 0);
+    }
+    let audit = server.get("/api/audit").await.body;
+    let of_bulk = |event: &&Value| event["request_id"] == bulk["request_id"];
+    let actions: Vec<&Value> =
+        audit["items"].as_array().unwrap().iter().filter(of_bulk).map(|e| &e["action"]).collect();
+    assert_eq!(actions.iter().filter(|action| **action == "cancel").count(), 3, "{audit}");
+    assert_eq!(actions.iter().filter(|action| **action == "bulk").count(), 1, "{audit}");
+    let again = ended(&server, &begin(&server, &body).await).await;
+    assert_eq!(counts(&again), counted([("already_done", 3), ("not_found", 1)]));
+}
+
+#[tokio::test]
+async fn a_delete_of_many_frees_what_its_dry_run_said_and_leaves_active_jobs_without_force() {
+    let server = Server::start().await;
+    let (first, second) = (server.submit_done("first").await, server.submit_done("second").await);
+    let active = server.submit_endless("active", 1).await;
+    let body = |dry_run: bool, force: bool| json!({"action": "delete", "select": {"ids": [first, active, second]}, "dry_run": dry_run, "force": force});
+    let plan = server.post("/api/bulk", &body(true, false)).await.body;
+    let expected = counted([("done", 2), ("needs_force", 1)]);
+    assert_eq!(counts(&plan), expected);
+    let bulk = ended(&server, &begin(&server, &body(false, false)).await).await;
+    assert_eq!(counts(&bulk), expected, "{bulk}");
+    assert!(bulk["freed_bytes"].as_u64() > Some(0), "{bulk}");
+    assert_eq!(bulk["freed_bytes"], plan["bytes"]);
+    assert_eq!(server.job(&active).await["phase"], "in_progress");
+    assert_eq!(server.get(&format!("/api/removals/{first}")).await.body["request_id"], bulk["request_id"]);
+    let forced = ended(&server, &begin(&server, &body(false, true)).await).await;
+    assert_eq!(counts(&forced), counted([("done", 1), ("already_done", 2)]), "{forced}");
+    assert_eq!(server.get(&format!("/api/removals/{active}")).await.body["forced"], true);
+}
+
+#[tokio::test]
+async fn a_filter_is_frozen_when_the_bulk_is_made_and_the_limit_holds() {
+    let server = Server::start_where("[bulk]\nmax_jobs = 2\n").await;
+    let (first, second) = (server.submit_endless("first", 1).await, server.submit_endless("second", 1).await);
+    let body = |filter: Value| json!({"action": "cancel", "select": {"filter": filter}});
+    let one = ended(&server, &begin(&server, &body(json!({"q": "first"}))).await).await;
+    assert_eq!(counts(&one), counted([("done", 1)]));
+    assert_eq!(server.job(&second).await["phase"], "in_progress");
+    let third = server.submit_done("third").await;
+    let too_many = server.post("/api/bulk", &body(json!({}))).await;
+    assert_eq!(too_many.problem(), (422, "INVALID_BULK".to_owned()));
+    assert!(too_many.body["detail"].as_str().unwrap().contains("at most 2 jobs"), "{}", too_many.text());
+    let ids = json!({"action": "delete", "select": {"ids": [first, second, third]}, "dry_run": true});
+    assert_eq!(server.post("/api/bulk", &ids).await.problem(), (422, "INVALID_BULK".to_owned()));
+    assert_eq!(server.job(&second).await["phase"], "in_progress");
+    let none = begin(&server, &body(json!({"phase": "failed"}))).await;
+    assert_eq!(ended(&server, &none).await["total"], 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_named_and_nothing_is_stored() {
+    let server = Server::start().await;
+    let ids = json!({"ids": []});
+    for (body, status, code) in [
+        (json!({"action": "stop", "select": ids}), 422, "INVALID_BULK"),
+        (json!({"action": "cancel"}), 422, "INVALID_BULK"),
+        (json!({"action": "cancel", "select": {"ids": ["nope"]}}), 422, "INVALID_BULK"),
+        (json!({"action": "cancel", "select": {"filter": {"phase": "runing"}}}), 422, "INVALID_BULK"),
+        (json!({"action": "cancel", "select": {"filter": {"fase": "failed"}}}), 422, "INVALID_BULK"),
+        (json!({"action": "cancel", "select": ids, "reason": "Two Words"}), 422, "INVALID_CANCEL"),
+        (json!({"action": "cancel", "select": ids, "notes": "é".repeat(501)}), 422, "INVALID_CANCEL"),
+    ] {
+        assert_eq!(server.post("/api/bulk", &body).await.problem(), (status, code.to_owned()), "{body}");
+    }
+    assert_eq!(server.get("/api/bulk").await.body["items"], json!([]));
+    for path in ["nope", "0199c2b2-0c9d-7e02-8f10-0123456789ab"] {
+        for (method, below) in [("GET", ""), ("GET", "/items"), ("POST", "/abort"), ("POST", "/retry")] {
+            let request = server.request(method, &format!("/api/bulk/{path}{below}"));
+            assert_eq!(server.send(request).await.problem(), (404, "NOT_FOUND".to_owned()), "{method} {path}{below}");
+        }
+    }
+    let id = begin(&server, &json!({"action": "cancel", "select": ids})).await;
+    let answer = server.get(&format!("/api/bulk/{id}/items?result=well")).await;
+    assert_eq!(answer.problem(), (400, "INVALID_QUERY".to_owned()));
+}
+
+#[tokio::test]
+async fn the_same_key_begins_one_bulk() {
+    let server = Server::start().await;
+    let send = async |notes: &str| {
+        let body = json!({"action": "cancel", "select": {"ids": []}, "notes": notes});
+        server.send(server.request("POST", "/api/bulk").header("idempotency-key", "key-1").json(&body)).await
+    };
+    let (first, again, other) = (send("a").await, send("a").await, send("b").await);
+    assert_eq!((first.status, again.status), (202, 202));
+    assert_eq!(first.body["bulk_id"], again.body["bulk_id"]);
+    assert_eq!(other.problem(), (422, "IDEMPOTENCY_CONFLICT".to_owned()));
+}
+
+#[tokio::test]
+async fn a_retry_takes_only_what_failed() {
+    let server = Server::start().await;
+    let done = server.submit_done("done").await;
+    let active = server.submit_endless("active", 1).await;
+    let body = json!({"action": "cancel", "notes": "again", "select": {"ids": [done, active]}});
+    // Failures are hard to come by: this one is written behind the server's back.
+    let first = begin(&server, &json!({"action": "cancel", "notes": "again", "select": {"ids": [done]}})).await;
+    ended(&server, &first).await;
+    let store = SqliteStore::open(&server.data_dir().join("belay.db")).await.unwrap();
+    let failed = BulkOutcome { index: 0, result: BulkResult::Failed, detail: None, at: Timestamp(0), freed_bytes: 0 };
+    store.record_bulk(first.parse::<BulkId>().unwrap(), &[failed]).await.unwrap();
+    store.close().await;
+    let retried = server.post(&format!("/api/bulk/{first}/retry"), &json!({})).await;
+    assert_eq!(retried.status, 202, "{}", retried.text());
+    assert_eq!((&retried.body["retry_of"], &retried.body["notes"]), (&json!(first), &body["notes"]));
+    let id = retried.body["bulk_id"].as_str().unwrap().to_owned();
+    assert_eq!(counts(&ended(&server, &id).await), counted([("already_done", 1)]));
+    assert_eq!(server.job(&active).await["phase"], "in_progress");
+}
+
+/// A data folder whose database holds `count` pending jobs of one unit that would run for long.
+async fn pending_jobs(data_dir: &Path, count: usize) -> Vec<JobId> {
+    std::fs::create_dir_all(data_dir).unwrap();
+    let store = SqliteStore::open(&data_dir.join("belay.db")).await.unwrap();
+    let mut ids = Vec::with_capacity(count);
+    for number in 0..count {
+        let job_id = JobId(0x0199_c2b2_0c9d_7e02_8f10_0000_0000_0000 + number as u128);
+        let created_at = Timestamp(1_795_000_000_000 + number as i64);
+        let job = NewJobRecord {
+            job_id,
+            name: format!("job {number}"),
+            kind: Kind::Files,
+            spec: r#"{"command":["sleep","600"]}"#.to_owned(),
+            phases: vec![Phase::InProgress],
+            parallel: 1,
+            created_at,
+            created_by: "mara".to_owned(),
+            rerun_of: None,
+        };
+        let unit = NewUnit { phase: Phase::InProgress, name: "file".to_owned(), input: "/etc/hostname".into() };
+        let event = AuditEvent {
+            at: created_at,
+            actor: "mara".to_owned(),
+            action: AuditAction::Submit,
+            job_id: Some(job_id),
+            job_name: None,
+            source: Source::Api,
+            address: None,
+            request_id: "r".to_owned(),
+            result: "ok".to_owned(),
+            detail: None,
+        };
+        store.submit(job, vec![unit], None, event).await.unwrap();
+        ids.push(job_id);
+    }
+    store.close().await;
+    ids
+}
+
+const CONFIG: &str = "[files]\nroots = [\"/etc\"]\nallow_free_commands = true\n[worker]\nslots = 2\n";
+
+#[tokio::test]
+async fn kill_9_in_the_middle_of_a_bulk_and_it_goes_on_with_every_job_told_once() {
+    const JOBS: u64 = 3_000;
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    pending_jobs(&data_dir, JOBS as usize).await;
+    let mut server = Server::start_in(&data_dir, CONFIG).await;
+    let id = begin(&server, &json!({"action": "cancel", "select": {"filter": {"phase": "pending,active"}}})).await;
+    let bulk = loop {
+        let bulk = server.get(&format!("/api/bulk/{id}")).await.body;
+        if counts(&bulk).get("done").is_some_and(|done| *done > 300) {
+            break bulk;
+        }
+    };
+    server.kill9();
+    assert_eq!(bulk["state"], "running", "it was over too soon for this test");
+    server.restart().await;
+    let bulk = ended(&server, &id).await;
+    assert_eq!(counts(&bulk), counted([("done", JOBS)]), "{bulk}");
+    let list = server.get("/api/jobs").await.body["counts"].clone();
+    assert_eq!(list, json!([{"phase": "cancelled", "count": JOBS, "capped": false}]));
+    assert!(server.get("/metrics").await.text().contains("belay_runs_unconfirmed 0"));
+}
+
+#[tokio::test]
+async fn an_abort_leaves_what_was_not_begun_as_it_was() {
+    const JOBS: u64 = 2_000;
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let ids = pending_jobs(&data_dir, JOBS as usize).await;
+    let server = Server::start_in(&data_dir, CONFIG).await;
+    let id = begin(&server, &json!({"action": "cancel", "select": {"ids": ids}})).await;
+    let aborted = server.post(&format!("/api/bulk/{id}/abort"), &json!({})).await;
+    assert_eq!((aborted.status, &aborted.body["aborted_by"]), (200, &json!("bootstrap")), "{}", aborted.text());
+    let bulk = ended(&server, &id).await;
+    assert_eq!(bulk["state"], "aborted");
+    let counts = counts(&bulk);
+    let (done, left) = (counts.get("done").copied().unwrap_or(0), counts.get("aborted").copied().unwrap_or(0));
+    assert_eq!(done + left, JOBS, "{bulk}");
+    assert!(left > 0, "it was over too soon for this test");
+    let list = server.get("/api/jobs").await.body["counts"].clone();
+    let cancelled = list.as_array().unwrap().iter().find(|count| count["phase"] == "cancelled");
+    assert_eq!(cancelled.map_or(0, |count| count["count"].as_u64().unwrap()), done, "{list}");
+    let again = server.post(&format!("/api/bulk/{id}/abort"), &json!({})).await;
+    assert_eq!((again.status, &again.body["state"]), (200, &json!("aborted")), "a second abort changes nothing");
+}
