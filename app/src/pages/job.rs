@@ -220,7 +220,6 @@ fn loaded(session: Session, mode: Mode, query: Memo<DetailQuery>, first: First) 
         }),
     };
     let gone = Memo::new(move |_| job.with(|job| job.phase == Phase::Deleting));
-    let is_matching = job.with_untracked(|job| job.kind == Kind::ProductMatching);
     let evidence = move || {
         let page = parts.stops.value;
         job.with(|job| page.with(|page| query.with(|query| proof::proof(session, job, page, query))))
