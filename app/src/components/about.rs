@@ -155,7 +155,7 @@ mod tests {
             waiting: Vec::new(),
             bytes: None,
         };
-        Owner::new().with(|| inputs(&job, &spec).to_html())
+        Owner::new().with(|| files(&job, &spec).to_html())
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod cancellation;
 pub(crate) mod delete_dialog;
 pub(crate) mod filters;
 pub(crate) mod frame;
+pub(crate) mod host_grid;
 pub(crate) mod icon;
 pub(crate) mod job_row;
 pub(crate) mod live;

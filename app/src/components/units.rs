@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::{
+    host_grid,
     icon::icon,
     phase::{tone_icon, unit_status},
 };
@@ -137,6 +138,9 @@ fn result(unit: &Unit) -> String {
             (_, true, _) => "stopped".to_owned(),
         };
     }
+    if let Some(line) = &unit.last_line {
+        return line.clone();
+    }
     match (unit.status, unit.run_id, unit.artifacts, unit.exit_code) {
         (UnitStatus::Cancelled, None, _, _) => "never started".to_owned(),
         (_, _, files, _) if files > 0 => text::counted(files, ("file", "files")),
@@ -188,7 +192,8 @@ pub(crate) fn units(
     page: RwSignal<Page<Unit>>,
 ) -> AnyView {
     let id = job.with_untracked(|job| job.job_id);
-    let noun = job.with_untracked(|job| if job.kind == Kind::Hosts { "Host" } else { "Unit" });
+    let is_of_hosts = job.with_untracked(|job| job.kind == Kind::Hosts);
+    let noun = if is_of_hosts { "Host" } else { "Unit" };
     let progress = Memo::new(move |_| job.with(|job| job.progress));
     let foot = move || pager(id, &query.get(), page.with(|page| page.next_cursor.clone()));
     view! {
@@ -197,6 +202,7 @@ pub(crate) fn units(
                 <h2 id="h-units">"Units"</h2>
                 {move || chips(id, &query.get(), &progress.get())}
             </div>
+            {is_of_hosts.then(|| host_grid::host_grid(id, query, page))}
             <div class="scroll units" tabindex="0" role="region" aria-label="Units, scrollable">
                 <table class="grid-table unit-table">
                     <thead>
@@ -211,7 +217,10 @@ pub(crate) fn units(
                     <tbody>
                         <For
                             each=move || page.get().items
-                            key=|unit| (unit.index, unit.status, unit.attempt, unit.finished_at, unit.stop.is_some())
+                            key=|unit| {
+                                let line = unit.last_line.clone();
+                                (unit.index, unit.status, unit.attempt, unit.finished_at, unit.stop.is_some(), line)
+                            }
                             let:unit
                         >
                             {row(session, id, query, unit)}

@@ -117,6 +117,9 @@ pub struct Unit {
     /// Files that it left as artifacts.
     #[serde(default)]
     pub artifacts: u64,
+    /// The last line that it printed; of hosts only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_line: Option<String>,
     /// Evidence of its stop, when it was cancelled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stop: Option<StopEvidence>,

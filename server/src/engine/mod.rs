@@ -158,6 +158,14 @@ impl Engine {
         views::units(&self.core, id, query).await
     }
 
+    /// True when a page of this job's units can change without the store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn units_grow(&self, id: JobId) -> Result<bool> {
+        views::units_grow(&self.core, id).await
+    }
+
     /// The log of one unit from a cursor on, or the latest lines of the job.
     ///
     /// # Errors

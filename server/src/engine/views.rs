@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    process::log as run_log,
     store::{ArtifactRow, CancelRecord, JobRecord, OpenRun, RunState, UnitRecord},
 };
 
@@ -44,11 +45,33 @@ pub(super) async fn jobs(core: &Core, query: &JobQuery) -> Result<JobList> {
 }
 
 pub(super) async fn units(core: &Core, id: JobId, query: &UnitQuery) -> Result<Page<Unit>> {
-    if core.find(id).await?.phase == Phase::Deleting {
+    let job = core.find(id).await?;
+    if job.phase == Phase::Deleting {
         return Ok(Page::default());
     }
     let page = core.store.units(id, query).await?;
-    Ok(Page { items: page.items.into_iter().map(unit).collect(), next_cursor: page.next_cursor })
+    let mut units = Page { items: page.items.into_iter().map(unit).collect(), next_cursor: page.next_cursor };
+    if shows_lines(job.kind) {
+        let data = core.data.clone();
+        let told = move || {
+            for unit in &mut units.items {
+                unit.last_line = unit.run_id.and_then(|run| run_log::last_line(&data.log(id, run)));
+            }
+            units
+        };
+        return core.blocking(told).await;
+    }
+    Ok(units)
+}
+
+/// True when units of this kind are shown with the last line that they printed: what a host says is what it is run for.
+const fn shows_lines(kind: Kind) -> bool {
+    kind.is_remote()
+}
+
+/// True when the units of a job can change without the store: by what they print.
+pub(super) async fn units_grow(core: &Core, id: JobId) -> Result<bool> {
+    Ok(core.store.job(id).await?.is_some_and(|job| shows_lines(job.kind)))
 }
 
 /// The job as lists show it.
@@ -159,6 +182,7 @@ fn unit(record: UnitRecord) -> Unit {
         exit_code: record.exit_code,
         error: record.error,
         artifacts: record.artifacts,
+        last_line: None,
         stop: record.stop,
     }
 }

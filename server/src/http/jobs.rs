@@ -92,7 +92,8 @@ pub(crate) async fn units(
     pairs: Pairs,
 ) -> Answer<Response> {
     let query = UnitQuery::from_pairs(pairs.iter()).map_err(invalid_query)?;
-    conditions.answer(&state, Source::Store, || state.engine.units(id, &query)).await
+    let source = if state.engine.units_grow(id).await? { Source::Files } else { Source::Store };
+    conditions.answer(&state, source, || state.engine.units(id, &query)).await
 }
 
 /// Its log: the latest lines of all units, or one unit's from a cursor on. Or all of it, as a file.

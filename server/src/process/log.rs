@@ -136,6 +136,24 @@ pub fn tail(path: &Path, limit: usize, wanted: Wanted) -> io::Result<LogPage> {
     Ok(LogPage { items: page.items, next_cursor: Some(next.to_string()), truncated: page.truncated })
 }
 
+/// Bytes at the end of a log in which its last line is looked for: one of them, as long as it may be.
+const LAST: u64 = 2 * super::logfile::MAX_LINE as u64;
+
+/// The last line that the command itself printed, if it is near the end.
+#[must_use]
+pub fn last_line(path: &Path) -> Option<String> {
+    let mut part = parts(path).ok()?.pop()?;
+    let from = part.start.max(part.end().saturating_sub(LAST));
+    let bytes = part.read_from(from, LAST).ok()?;
+    let whole = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    // The first one may have lost its beginning.
+    let known = whole.skip(usize::from(from > part.start)).filter_map(|line| match parse(line) {
+        Parsed::Line(_, LogStream::Stdout | LogStream::Stderr, text) if !text.trim().is_empty() => Some(text),
+        Parsed::Line(..) | Parsed::Header(_) => None,
+    });
+    known.last()
+}
+
 /// Bytes on disk.
 pub fn size(path: &Path) -> u64 {
     (0..=2).filter_map(|number| fs::metadata(part_path(path, number)).ok()).map(|metadata| metadata.len()).sum()
@@ -300,6 +318,17 @@ mod tests {
         let page = tail(&path, 3, Wanted::all(0)).unwrap();
         assert_eq!(texts(&page), ["line 299", "it was stopped", "the end"]);
         assert_eq!(page.items[2].stream, LogStream::Belay);
+    }
+
+    #[test]
+    fn the_last_line_is_the_commands_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.log");
+        assert_eq!(last_line(&path), None);
+        fs::write(&path, "5 o first\n6 e second\n7 o  \n8 b stopped\n9 o ha").unwrap();
+        assert_eq!(last_line(&path).as_deref(), Some("second"));
+        fs::write(&path, format!("5 o {}\n6 o end\n", "x".repeat(20_000))).unwrap();
+        assert_eq!(last_line(&path).as_deref(), Some("end"));
     }
 
     #[test]

@@ -89,6 +89,8 @@ async fn a_command_runs_on_each_host_once_and_its_output_is_kept() {
         assert!(lines.contains(&("stdout".to_owned(), format!("on host{index}"))), "{lines:?}");
         assert!(lines.contains(&("stderr".to_owned(), "faults".to_owned())), "{lines:?}");
         assert!(lines.iter().all(|(_, text)| !text.contains("ready")), "words of Belay's script: {lines:?}");
+        let last = unit["last_line"].as_str().unwrap();
+        assert!(last == format!("on host{index}") || last == "faults", "{unit}");
     }
     assert_nothing_left(&server, &id).await;
 }
