@@ -28,6 +28,8 @@ const WAIT: Duration = Duration::from_secs(10);
 const PROOF_PATIENCE: i64 = 30_000;
 /// Rows that one transaction removes.
 const ROWS: u32 = 2_000;
+/// Between two tries to look for a run that somebody else looks for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a retry waits for a run to be looked for.
 const LOOK_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two tries of a removal that could not write.
@@ -356,7 +358,15 @@ async fn look_for(core: &Arc<Core>, run: &OpenRun, grace: Duration) -> Result<Op
     if run.instance != core.worker.instance || core.holds(run.run_id) {
         return Ok(None);
     }
-    let Some(recovering) = core.recovering.take(run) else { return Ok(None) };
+    // Whoever looks for it now began before it was asked for, and knows nothing of the removal.
+    let deadline = tokio::time::Instant::now() + LOOK_PATIENCE;
+    let recovering = loop {
+        match core.recovering.take(run) {
+            Some(recovering) => break recovering,
+            None if tokio::time::Instant::now() < deadline && core.sleep(LOOK_AGAIN).await => {}
+            None => return Ok(None),
+        }
+    };
     let kind = core.kind(run.kind)?;
     // Its job is over, or gone: nothing of it is waited for with grace any more.
     recovering.kill();

@@ -77,6 +77,33 @@ async fn force_ends_the_job_with_the_frozen_host_unconfirmed_and_a_later_resend_
 }
 
 #[tokio::test]
+async fn what_was_not_proven_outlives_the_job_and_is_proven_by_a_retry_of_its_removal() {
+    let fleet = Fleet::start(2);
+    let server = server_of(&fleet).await;
+    let id = cancelled_while_frozen(&server, &fleet).await;
+    let run = run_of(&server, &id, "host1").await;
+    server.cancel(&id, json!({"force": true})).await;
+    server.wait_phase(&id, "cancelled").await;
+    server.remove(&id, "").await;
+    let receipt = async {
+        loop {
+            let receipt = server.get(&format!("/api/removals/{id}")).await.body;
+            if receipt["state"] != "running" {
+                return receipt;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let receipt = tokio::time::timeout(crate::harness::LONG, receipt).await.expect("the removal ends");
+    assert_eq!(receipt["state"], "incomplete", "{receipt}");
+    assert!(!marked(&run).is_empty(), "the job is gone, its command is not");
+    fleet.hosts[1].thaw();
+    let retried = server.post(&format!("/api/removals/{id}/retry"), &json!({})).await;
+    assert_eq!((retried.status, &retried.body["state"]), (200, &json!("complete")), "{}", retried.text());
+    assert_eq!(marked(&run), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_frozen_host_is_asked_again_by_the_next_server_too() {
     let fleet = Fleet::start(2);
     let mut server = server_of(&fleet).await;

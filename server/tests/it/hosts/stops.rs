@@ -60,6 +60,23 @@ async fn what_is_deaf_or_hides_is_stopped_too() {
 }
 
 #[tokio::test]
+async fn force_does_not_wait_for_the_grace() {
+    let fleet = Fleet::start(1);
+    let server = server_of(&fleet).await;
+    let deaf = "trap '' TERM; echo begun; while :; do sleep 1; done";
+    let spec = json!({"hosts": ["host0"], "command": ["sh", "-c", deaf], "grace_s": 600});
+    let id = submit(&server, spec).await;
+    wait_for_output(&server, &id, 0, "begun").await;
+    let asked = server.cancel(&id, json!({})).await;
+    assert_eq!((asked.status, &asked.body["stop"]["waiting"]), (202, &json!(1)), "{}", asked.text());
+    server.cancel(&id, json!({"force": true})).await;
+    let job = server.wait_phase(&id, "cancelled").await;
+    assert_eq!(job["cancellation"]["stop"]["unconfirmed"], 0, "{job}");
+    assert_eq!(unit(&server, &id, "host0").await["stop"]["signals"], json!(["SIGTERM", "SIGKILL"]));
+    assert_nothing_left(&server, &id).await;
+}
+
+#[tokio::test]
 async fn what_a_command_leaves_behind_is_stopped_when_it_ends() {
     let fleet = Fleet::start(1);
     let server = server_of(&fleet).await;
