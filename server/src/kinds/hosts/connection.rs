@@ -65,11 +65,13 @@ impl Connection {
 
     /// Says goodbye and closes.
     pub(super) async fn close(self) {
-        let goodbye = self.handle.disconnect(Disconnect::ByApplication, "done", "en");
-        if let Ok(Ok(())) = tokio::time::timeout(GOODBYE, goodbye).await {
-            // The session's task ends when it was said.
-            let _ = tokio::time::timeout(GOODBYE, self.handle).await;
-        }
+        let goodbye = async {
+            if self.handle.disconnect(Disconnect::ByApplication, "done", "en").await.is_ok() {
+                // The session's task ends when it was said.
+                let _ = self.handle.await;
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         if let Some(via) = self.via {
             Box::pin(via.close()).await;
         }

@@ -1,6 +1,8 @@
 # Leads the session and the process group of a run, starts its command, and says how it ended.
 say() { printf "%s %s\n" "$t" "$*"; }
 trap : TERM HUP INT
+# Nothing is begun where its stop could not be proven.
+for tool in grep awk cat; do command -v "$tool" >/dev/null || { say missing "$tool"; exit 126; }; done
 say ready $$
 IFS= read -r word && [ "$word" = go ] || exit 126
 exec 3<&0 </dev/null

@@ -58,6 +58,11 @@ impl Session {
         };
         match session.next().await {
             Some(Said::Ready(lead)) => session.lead = lead,
+            Some(Said::Missing(tool)) => {
+                return Err(format!(
+                    "the host has no `{tool}`, without which no stop can be proven: nothing was started"
+                ));
+            }
             Some(other) => return Err(format!("the remote shell answered {other:?}")),
             None => return Err(format!("the remote shell did not start: {}", session.why_closed())),
         }

@@ -51,6 +51,25 @@ async fn a_host_that_cannot_be_reached_or_trusted_fails_with_a_reason() {
 }
 
 #[tokio::test]
+async fn nothing_is_started_on_a_host_where_no_stop_could_be_proven() {
+    let fleet = Fleet::start_where(1, "SetEnv PATH=DIR/bin");
+    fs::create_dir(fleet.path("bin")).unwrap();
+    for tool in ["sh", "env"] {
+        let program = ["/bin", "/usr/bin"].map(|folder| std::path::Path::new(folder).join(tool));
+        let program = program.iter().find(|path| path.exists()).expect("every system has it");
+        std::os::unix::fs::symlink(program, fleet.path("bin").join(tool)).unwrap();
+    }
+    let server = server_with(&fleet.config()).await;
+    let marker = fleet.path("was-here");
+    let command = ["sh", "-c", &format!(": > '{}'", marker.display())];
+    let id = submit(&server, json!({"hosts": ["host0"], "command": command})).await;
+    server.wait_phase(&id, "failed").await;
+    let error = unit(&server, &id, "host0").await["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("has no `grep`"), "{error}");
+    assert!(!marker.exists());
+}
+
+#[tokio::test]
 async fn an_unknown_or_changed_host_key_is_refused_with_its_fingerprint() {
     let fleet = Fleet::start(2);
     let known = format!("[127.0.0.1]:{} {}", fleet.hosts[1].port, fleet.public_key("host0"));
