@@ -1,5 +1,6 @@
 //! The command line. `belay` alone starts the server; `belay job …` and `belay token …` are clients of its REST API.
 
+mod bulk;
 mod client;
 mod fault;
 mod filter;
@@ -48,6 +49,8 @@ enum Command {
     SignInLink(SignInLinkArgs),
     /// Submits, lists, follows, stops and removes jobs
     Job(Box<job::JobArgs>),
+    /// Shows, aborts and retries actions on many jobs
+    Bulk(bulk::BulkArgs),
     /// Makes, lists and revokes API tokens
     Token(token::TokenArgs),
     /// Brings the database of a stopped server up to date, and ends
@@ -151,6 +154,7 @@ pub fn main() -> ExitCode {
         Some(Command::Completions(args)) => told(manual::completions(&args)),
         Some(Command::Man(args)) => told(manual::man(&args)),
         Some(Command::Job(args)) => as_client(job::run(*args)),
+        Some(Command::Bulk(args)) => as_client(bulk::run(args)),
         Some(Command::Token(args)) => as_client(token::run(args)),
     }
 }

@@ -1,7 +1,9 @@
 //! `belay job cancel` and `belay job resend`.
 
 use app::{
-    model::{CancelAnswer, CancelOutcome, CancelRequest, Job, JobId, Phase, PhaseClass},
+    model::{
+        BulkAction, BulkRequest, BulkSelect, CancelAnswer, CancelOutcome, CancelRequest, Job, JobId, Phase, PhaseClass,
+    },
     paths::api,
     text,
 };
@@ -9,19 +11,19 @@ use clap::{ArgGroup, Args};
 use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
-use super::{Context, follow, list, list::FilterArgs};
+use super::{
+    Context, follow,
+    list::FilterArgs,
+    many::{self, Manner},
+};
 use crate::cli::{
     fault::{Exit, Fault, Outcome, exit_of_many},
     out::{self, Cell, Table},
-    prompt::Asker,
     select,
 };
 
 /// Requests that are on their way at once: each may wait 2 s for the proof.
 const AT_ONCE: usize = 8;
-
-/// Jobs that a question names one by one.
-pub(super) const NAMED: usize = 10;
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true).args(["ids", "all_pending", "filter"]))]
@@ -101,24 +103,20 @@ pub(super) async fn run(context: &Context, args: CancelArgs) -> Outcome<Exit> {
         }
         return cancel_all(context, words, request, args.wait).await;
     }
-    let can_cancel: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| phase.can_cancel()).collect();
-    let jobs = list::matching(context, args.filter.query()?, &can_cancel, |_| true).await?;
-    if jobs.is_empty() {
+    let Some(filter) = many::selection(&args.filter.query()?, &Phase::CLAIMABLE, None) else {
         return Ok(nothing(context, "No job can be cancelled"));
-    }
-    if args.dry_run {
-        return Ok(tell_plan(context, &jobs));
-    }
-    if !args.force {
-        let what = text::counted(jobs.len() as u64, ("job", "jobs"));
-        let asker = Asker::new(false);
-        if asker.is_somebody() {
-            name_some(context, &jobs);
-        }
-        asker.confirm(&format!("Cancel {what}?"), &format!("This would cancel {what}"))?;
-    }
-    let words = jobs.iter().map(|job| job.job_id.to_string()).collect();
-    cancel_all(context, words, request, args.wait).await
+    };
+    let request = BulkRequest {
+        action: BulkAction::Cancel,
+        select: BulkSelect::Filter(filter),
+        reason: request.reason,
+        notes: request.notes,
+        force: request.force,
+        keep_files: false,
+        dry_run: false,
+    };
+    let manner = Manner { dry_run: args.dry_run, force: args.force, wait: args.wait };
+    many::run(context, request, &manner).await
 }
 
 pub(super) async fn resend(context: &Context, args: ResendArgs) -> Outcome<Exit> {
@@ -154,16 +152,6 @@ pub(super) fn nothing(context: &Context, what: &str) -> Exit {
         context.out.json(&serde_json::json!({ "jobs": [] }));
     }
     Exit::Done
-}
-
-/// The jobs that a question is about, for people.
-pub(super) fn name_some(context: &Context, jobs: &[Job]) {
-    for job in jobs.iter().take(NAMED) {
-        context.out.note(format_args!("  {}  {}  {}", job.job_id.short(), job.phase, out::clean(&job.name)));
-    }
-    if jobs.len() > NAMED {
-        context.out.note(format_args!("  and {} more", jobs.len() - NAMED));
-    }
 }
 
 /// `--dry-run`

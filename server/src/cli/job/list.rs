@@ -15,7 +15,6 @@ use crate::{
         fault::{Exit, Fault, Outcome},
         filter,
         out::{self, Cell, Table},
-        select,
     },
     engine::clock,
 };
@@ -270,19 +269,4 @@ fn show(context: &Context, args: &ListArgs, jobs: &[Job], more: bool) {
     if more {
         out.remark("There are more: --limit NUMBER or --all.");
     }
-}
-
-/// All jobs under a filter that are in one of `phases`.
-pub(super) async fn matching(
-    context: &Context,
-    query: JobQuery,
-    allowed: &[app::model::Phase],
-    wanted: impl Fn(&Job) -> bool,
-) -> Outcome<Vec<Job>> {
-    let phases = filter::narrow(&query, allowed);
-    if phases.is_empty() {
-        return Ok(Vec::new());
-    }
-    let query = JobQuery { phases, limit: Some(JobQuery::MAX_LIMIT), ..query };
-    select::all(&context.client, query, usize::MAX, wanted).await
 }

@@ -5,6 +5,7 @@ mod files;
 mod follow;
 mod list;
 mod logs;
+pub(super) mod many;
 mod remove;
 mod rerun;
 mod status;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use app::{
-    model::{Category, DeleteAnswer, ErrorCode, Job, JobId, JobSort, Leftover, Phase, Plan, Receipt, ReceiptState},
+    model::{
+        BulkAction, BulkRequest, BulkSelect, Category, DeleteAnswer, ErrorCode, Job, JobId, Leftover, Phase, Plan,
+        Receipt, ReceiptState,
+    },
     paths::{api, console},
     text,
 };
@@ -11,10 +14,9 @@ use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use super::{
-    Context,
-    cancel::{self, NAMED},
-    follow, list,
+    Context, cancel, follow,
     list::FilterArgs,
+    many::{self, Manner},
     parse_duration,
 };
 use crate::{
@@ -26,6 +28,9 @@ use crate::{
     },
     engine::clock,
 };
+
+/// Jobs whose plans a question shows.
+const SHOWN: usize = 10;
 
 /// Between two looks at a removal that goes on.
 const LOOK: Duration = Duration::from_millis(500);
@@ -79,10 +84,12 @@ struct Summary {
 }
 
 pub(super) async fn run(context: &Context, args: RemoveArgs) -> Outcome<Exit> {
-    let (jobs, mut faults) = chosen(context, &args).await?;
+    if args.ids.is_empty() {
+        return remove_many(context, &args).await;
+    }
+    let (jobs, mut faults) = named(context, &args).await?;
     if jobs.is_empty() && faults.is_empty() {
-        let what = if args.ids.is_empty() { "No job that has ended is meant" } else { "No jobs were named" };
-        return Ok(cancel::nothing(context, what));
+        return Ok(cancel::nothing(context, "No jobs were named"));
     }
     let mut planned = Vec::new();
     for job in jobs {
@@ -106,28 +113,42 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Outcome<Exit> {
     remove_all(context, planned, &args, faults).await
 }
 
-/// The jobs that are meant, and why some of those named are not among them.
-async fn chosen(context: &Context, args: &RemoveArgs) -> Outcome<(Vec<Job>, Vec<Fault>)> {
-    if !args.ids.is_empty() {
-        let (mut jobs, mut faults) = (Vec::new(), Vec::new());
-        for word in select::words(&args.ids)? {
-            match select::job(&context.client, &word).await {
-                Ok(job) => jobs.push(job),
-                Err(fault) => faults.push(fault),
-            }
+/// The jobs that are named, and why some of them are not among them.
+async fn named(context: &Context, args: &RemoveArgs) -> Outcome<(Vec<Job>, Vec<Fault>)> {
+    let (mut jobs, mut faults) = (Vec::new(), Vec::new());
+    for word in select::words(&args.ids)? {
+        match select::job(&context.client, &word).await {
+            Ok(job) => jobs.push(job),
+            Err(fault) => faults.push(fault),
         }
-        return Ok((jobs, faults));
     }
-    let mut query = args.filter.query()?;
-    let Some(age) = args.older_than else {
-        return Ok((list::matching(context, query, &Phase::TERMINAL, |_| true).await?, Vec::new()));
+    Ok((jobs, faults))
+}
+
+/// By age or filter: only what has ended.
+async fn remove_many(context: &Context, args: &RemoveArgs) -> Outcome<Exit> {
+    let before = match args.older_than {
+        Some(age) => {
+            let millis = i64::try_from(age.as_millis()).ok().filter(|millis| *millis < i64::MAX / 2);
+            let millis = millis.ok_or_else(|| Fault::usage("--older-than is longer than time itself."))?;
+            Some(clock::now().plus_millis(-millis))
+        }
+        None => None,
     };
-    let millis =
-        i64::try_from(age.as_millis()).map_err(|_| Fault::usage("--older-than is longer than time itself."))?;
-    let before = clock::now().plus_millis(-millis);
-    query.sort = JobSort::FinishedEarliest;
-    let is_old = |job: &Job| job.finished_at.is_some_and(|at| at < before);
-    Ok((list::matching(context, query, &Phase::TERMINAL, is_old).await?, Vec::new()))
+    let Some(filter) = many::selection(&args.filter.query()?, &Phase::TERMINAL, before) else {
+        return Ok(cancel::nothing(context, "No job that has ended is meant"));
+    };
+    let request = BulkRequest {
+        action: BulkAction::Delete,
+        select: BulkSelect::Filter(filter),
+        reason: None,
+        notes: None,
+        force: false,
+        keep_files: args.keep_files,
+        dry_run: false,
+    };
+    let manner = Manner { dry_run: args.dry_run, force: args.force, wait: true };
+    many::run(context, request, &manner).await
 }
 
 fn empty_plan(job: &Job) -> Plan {
@@ -148,7 +169,7 @@ fn empty_plan(job: &Job) -> Plan {
 fn ask(context: &Context, args: &RemoveArgs, planned: &[Planned]) -> Outcome<()> {
     let active = planned.iter().filter(|planned| planned.plan.needs_force).count();
     let asker = Asker::new(args.ids.iter().any(|id| id == STDIN));
-    if !asker.is_somebody() && active == 0 && !args.ids.is_empty() {
+    if !asker.is_somebody() && active == 0 {
         // Named one by one, and over: a script knows what it does.
         return Ok(());
     }
@@ -186,7 +207,7 @@ fn show_plans(context: &Context, planned: &[Planned], as_data: bool) {
         }
         return;
     }
-    let shown = if as_data { planned.len() } else { NAMED };
+    let shown = if as_data { planned.len() } else { SHOWN };
     for Planned { job, plan } in planned.iter().take(shown) {
         out.note(format_args!("{} ({}, {})", out::clean(&job.name), job.job_id, job.phase));
         let mut table = Table::new(["  WHAT", "COUNT", "SIZE"]);

@@ -168,3 +168,50 @@ async fn old_jobs_are_removed_by_age() {
     assert_eq!(server.get(&format!("/api/jobs/{old}")).await.status, 404);
     assert_eq!(server.job(&active).await["phase"], "in_progress", "by age only what has ended is meant");
 }
+
+#[tokio::test]
+async fn what_was_begun_on_many_jobs_is_listed_followed_and_tried_again() {
+    let server = Server::start().await;
+    let (first, second) = (server.submit_done("first").await, server.submit_done("second").await);
+    let dry = server.belay(&["job", "remove", "--filter", "phase=completed", "--dry-run"]).await;
+    assert!(dry.err.contains("Would remove 2 jobs"), "{dry:?}");
+    assert_eq!(dry.out.matches("would_be_done").count(), 2, "{dry:?}");
+    let removed = server.belay(&["job", "remove", "--filter", "phase=completed", "--force", "--json"]).await.json();
+    assert_eq!((&removed["removed"], &removed["failed"]), (&json!(2), &json!(0)), "{removed}");
+    for id in [&first, &second] {
+        assert_eq!(server.get(&format!("/api/removals/{id}")).await.body["state"], "complete");
+    }
+    let id = removed["bulk_id"].as_str().unwrap();
+    let list = server.belay(&["bulk", "list"]).await.done();
+    assert!(list.starts_with(&format!("{id}\tdelete\tdone\t2\t2\t0\t")), "{list}");
+    let watched = server.belay(&["bulk", "watch", id]).await.done();
+    assert!(watched.starts_with("Removed: 2 / Failed to remove: 0 /"), "{watched}");
+    assert_eq!(server.belay(&["bulk", "abort", id]).await.code, 4, "it had ended");
+    let retried = server.belay(&["bulk", "retry", id]).await.done();
+    assert!(retried.starts_with("Removed: 0 /"), "{retried}");
+    assert_eq!(server.belay(&["bulk", "watch", "0199c2b2-0c9d-7e02-8f10-0123456789ab"]).await.code, 3);
+    assert_eq!(server.belay(&["bulk", "watch", "0199"]).await.code, 2);
+}
+
+#[tokio::test]
+async fn many_cancels_are_waited_for_only_where_asked() {
+    let server = Server::start().await;
+    let id = submit_deaf(&server, 6).await;
+    let early = server.belay(&["job", "cancel", "--all-pending", "--force"]).await.done();
+    assert!(early.contains("Cancelled: 0 /") && early.contains("Still stopping: 1"), "{early}");
+    assert_eq!(server.job(&id).await["phase"], "cancelling");
+    let bulk = server.belay(&["bulk", "list", "--json"]).await.json()[0]["bulk_id"].as_str().unwrap().to_owned();
+    let late = server.belay(&["bulk", "watch", &bulk]).await.done();
+    assert!(late.contains("Cancelled: 1 / Failed to cancel: 0"), "{late}");
+    assert_eq!(server.job(&id).await["phase"], "cancelled");
+}
+
+#[tokio::test]
+async fn more_jobs_than_the_limit_are_refused_and_nothing_is_changed() {
+    let server = Server::start_where("[bulk]\nmax_jobs = 1\n").await;
+    let (first, _) = (server.submit_endless("first", 1).await, server.submit_endless("second", 1).await);
+    let ran = server.belay(&["job", "cancel", "--all-pending", "--force"]).await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("at most 1 jobs"), "{}", ran.err);
+    assert_eq!(server.job(&first).await["phase"], "in_progress");
+}

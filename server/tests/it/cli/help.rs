@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{belay, run};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 25] = [
     "",
     "job",
     "job submit",
@@ -19,6 +19,11 @@ const COMMANDS: [&str; 20] = [
     "job collect",
     "job artifacts",
     "job logs",
+    "bulk",
+    "bulk list",
+    "bulk watch",
+    "bulk abort",
+    "bulk retry",
     "token",
     "token create",
     "token revoke",
