@@ -9,8 +9,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan,
-    Problem, Receipt, Timestamp, Unit, UnitQuery,
+    Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, FormOptions, Job, JobId, JobList, JobQuery, LogPage,
+    LogQuery, MatchResults, Page, Plan, Problem, Receipt, Timestamp, Unit, UnitQuery,
 };
 
 /// What a question comes to.
@@ -36,6 +36,10 @@ pub trait Backend: Send + Sync {
     fn removals(&self, cursor: Option<String>) -> Answer<Page<Receipt>>;
     /// One receipt.
     fn removal(&self, id: JobId) -> Answer<Receipt>;
+    /// An action on many jobs.
+    fn bulk(&self, id: BulkId) -> Answer<Bulk>;
+    /// A page of its jobs, with their results.
+    fn bulk_items(&self, id: BulkId, query: BulkItemQuery) -> Answer<Page<BulkItem>>;
     /// A page of the audit.
     fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>>;
     /// What the new-job form may offer.

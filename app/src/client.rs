@@ -19,8 +19,9 @@ use web_sys::AbortController;
 use crate::{
     backend::{Answer, Backend},
     model::{
-        Artifact, AuditEvent, CancelAnswer, CancelRequest, DeleteAnswer, FormOptions, Job, JobId, JobList, JobQuery,
-        LogPage, LogQuery, MatchResults, Page, Plan, Problem, Receipt, RerunRequest, Unit, UnitQuery,
+        Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, CancelAnswer, CancelRequest, DeleteAnswer,
+        FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, Problem, Receipt,
+        RerunRequest, Unit, UnitQuery,
     },
     paths::api,
 };
@@ -196,6 +197,14 @@ impl Backend for HttpBackend {
 
     fn removal(&self, id: JobId) -> Answer<Receipt> {
         answer(api::removal(id))
+    }
+
+    fn bulk(&self, id: BulkId) -> Answer<Bulk> {
+        answer(api::bulk(id))
+    }
+
+    fn bulk_items(&self, id: BulkId, query: BulkItemQuery) -> Answer<Page<BulkItem>> {
+        answer(api::bulk_items(id, &query))
     }
 
     fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>> {

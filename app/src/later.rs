@@ -33,6 +33,7 @@ enum Other {
     NewJob,
     Removals,
     Removal,
+    Bulk,
     Audit,
 }
 
@@ -47,6 +48,7 @@ fn other_part(page: Other) -> Built {
         Other::NewJob => pages::new_job::new_job(),
         Other::Removals => pages::removals::removals(),
         Other::Removal => pages::removal::removal(),
+        Other::Bulk => pages::bulk::bulk(),
         Other::Audit => pages::audit::audit(),
     }))
 }
@@ -79,6 +81,11 @@ pub(crate) fn removals() -> AnyView {
 /// `/removals/{id}`
 pub(crate) fn removal() -> AnyView {
     page(|| other_part(Other::Removal))
+}
+
+/// `/bulk/{id}`
+pub(crate) fn bulk() -> AnyView {
+    page(|| other_part(Other::Bulk))
 }
 
 /// `/audit`

@@ -34,7 +34,7 @@ pub fn encode(text: &str) -> String {
 
 /// Pages of the console.
 pub mod console {
-    use super::{JobId, JobQuery, Kind, with_query};
+    use super::{BulkId, JobId, JobQuery, Kind, with_query};
 
     pub const JOBS: &str = "/jobs";
     pub const NEW_JOB: &str = "/jobs/new";
@@ -93,6 +93,24 @@ pub mod console {
     #[must_use]
     pub fn removal(id: JobId) -> String {
         format!("/removals/{id}")
+    }
+
+    /// An action on many jobs.
+    #[must_use]
+    pub fn bulk(id: BulkId) -> String {
+        format!("/bulk/{id}")
+    }
+
+    /// Form target: begins nothing more of it.
+    #[must_use]
+    pub fn abort_bulk(id: BulkId) -> String {
+        format!("/bulk/{id}/abort")
+    }
+
+    /// Form target: a new one over the jobs that failed.
+    #[must_use]
+    pub fn retry_bulk(id: BulkId) -> String {
+        format!("/bulk/{id}/retry")
     }
 
     /// Form target: tries the removal of what was left again.

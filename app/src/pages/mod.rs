@@ -2,6 +2,7 @@
 //! current in the browser.
 
 pub(crate) mod audit;
+pub(crate) mod bulk;
 pub(crate) mod job;
 mod jobs;
 pub(crate) mod new_job;

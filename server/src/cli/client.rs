@@ -84,6 +84,11 @@ impl Client {
         Ok(Client { http, origin, target, endless: Cell::new(false), told: Cell::new(false) })
     }
 
+    /// Where a page of the console is.
+    pub(super) fn page(&self, path: &str) -> String {
+        format!("{}{path}", self.target.borrow().base)
+    }
+
     /// From now on a server that is away is waited for.
     pub(super) fn be_patient(&self) {
         self.endless.set(true);

@@ -5,8 +5,8 @@ use std::future::Future;
 use app::{
     backend::{Answer, Backend},
     model::{
-        Artifact, AuditEvent, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan,
-        Receipt, Unit, UnitQuery,
+        Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, FormOptions, Job, JobId, JobList, JobQuery,
+        LogPage, LogQuery, MatchResults, Page, Plan, Receipt, Unit, UnitQuery,
     },
 };
 
@@ -66,6 +66,16 @@ impl Backend for EngineBackend {
     fn removal(&self, id: JobId) -> Answer<Receipt> {
         let state = self.0.clone();
         answer(async move { state.engine.receipt(id).await })
+    }
+
+    fn bulk(&self, id: BulkId) -> Answer<Bulk> {
+        let state = self.0.clone();
+        answer(async move { state.engine.bulk(id).await })
+    }
+
+    fn bulk_items(&self, id: BulkId, query: BulkItemQuery) -> Answer<Page<BulkItem>> {
+        let state = self.0.clone();
+        answer(async move { state.engine.bulk_items(id, &query).await })
     }
 
     fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>> {

@@ -25,7 +25,7 @@ use crate::secret;
 
 /// The bulk that the path names. A text that is no UUID is an unknown one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BulkPath(BulkId);
+pub(crate) struct BulkPath(pub(crate) BulkId);
 
 impl<S: Send + Sync> FromRequestParts<S> for BulkPath {
     type Rejection = Failure;
@@ -103,8 +103,13 @@ pub(crate) async fn items(
 #[utoipa::path(post, path = "/api/bulk/{bulk_id}/abort", tag = "bulk", params(("bulk_id" = String, Path)),
     responses((status = 200, body = Bulk), (status = "default", response = crate::http::openapi::ProblemAnswer)))]
 pub(crate) async fn abort(State(state): State<AppState>, caller: Caller, BulkPath(id): BulkPath) -> Answer<Json<Bulk>> {
+    Ok(Json(abort_as(&state, &caller, id).await?))
+}
+
+/// The abort of API and form alike.
+pub(crate) async fn abort_as(state: &AppState, caller: &Caller, id: BulkId) -> Answer<Bulk> {
     let (engine, actor) = (state.engine.clone(), caller.actor());
-    Ok(Json(to_the_end(async move { engine.abort_bulk(&actor, id).await }).await?))
+    Ok(to_the_end(async move { engine.abort_bulk(&actor, id).await }).await?)
 }
 
 /// A new one, with the same options, over the jobs that failed.
@@ -120,6 +125,16 @@ pub(crate) async fn retry(
 ) -> Answer<Response> {
     let hash = request_hash("POST", &paths::api::retry_bulk(id), "");
     let key = idempotency_key(request.headers())?.map(|key| (key, hash));
+    accepted(retry_as(&state, &caller, id, key).await?)
+}
+
+/// The retry of API and form alike.
+pub(crate) async fn retry_as(
+    state: &AppState,
+    caller: &Caller,
+    id: BulkId,
+    idempotency: Option<(String, String)>,
+) -> Answer<Bulk> {
     let (engine, actor) = (state.engine.clone(), caller.actor());
-    accepted(to_the_end(async move { engine.retry_bulk(&actor, id, key).await }).await?)
+    Ok(to_the_end(async move { engine.retry_bulk(&actor, id, idempotency).await }).await?)
 }

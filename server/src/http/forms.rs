@@ -3,7 +3,7 @@
 use app::{
     backend::{Flash, Tone},
     model::{
-        CancelAnswer, CancelOutcome, CancelRequest, DeleteAnswer, DeleteStatus, ErrorCode, JobId, RerunRequest,
+        BulkId, CancelAnswer, CancelOutcome, CancelRequest, DeleteAnswer, DeleteStatus, ErrorCode, JobId, RerunRequest,
         RerunUnits, split_words,
     },
     paths::console,
@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use super::{
     AppState,
     auth::Caller,
+    bulk::{self, BulkPath},
     extract::JobPath,
     jobs::{SubmitBody, rerun_as, submit_reserved, to_the_end},
     pages,
@@ -210,6 +211,49 @@ pub(crate) async fn retry_removal(
             pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, Vec::new()).await
         }
     }
+}
+
+/// `POST /bulk/{bulk_id}/abort`
+pub(crate) async fn abort_bulk(
+    State(state): State<AppState>,
+    caller: Caller,
+    BulkPath(id): BulkPath,
+    headers: HeaderMap,
+) -> Response {
+    match bulk::abort_as(&state, &caller, id).await {
+        Ok(bulk) => {
+            let words = match bulk.aborted_at {
+                Some(_) => "Nothing more of this is begun.",
+                None => "This had ended already.",
+            };
+            go(&state, &console::bulk(id), Some(flash(Tone::Info, words)))
+        }
+        Err(failure) => failed_on_bulk(&state, &caller, id, &headers, failure).await,
+    }
+}
+
+/// `POST /bulk/{bulk_id}/retry`
+pub(crate) async fn retry_bulk(
+    State(state): State<AppState>,
+    caller: Caller,
+    BulkPath(id): BulkPath,
+    headers: HeaderMap,
+) -> Response {
+    match bulk::retry_as(&state, &caller, id, None).await {
+        Ok(bulk) => go(&state, &console::bulk(bulk.bulk_id), Some(flash(Tone::Info, "What failed is tried again."))),
+        Err(failure) => failed_on_bulk(&state, &caller, id, &headers, failure).await,
+    }
+}
+
+async fn failed_on_bulk(
+    state: &AppState,
+    caller: &Caller,
+    id: BulkId,
+    headers: &HeaderMap,
+    failure: Failure,
+) -> Response {
+    let uri = console::bulk(id).parse().unwrap_or_default();
+    pages::render_failed_form(state, Some(caller), &uri, headers, failure, Vec::new()).await
 }
 
 /// `POST /jobs/new`, multipart: the fields of [`spec_of`] and `files`.

@@ -216,6 +216,9 @@ fn page_routes(state: &AppState) -> Router<AppState> {
         .route(console::REMOVALS, get(pages::page))
         .route("/removals/{job_id}", get(pages::page))
         .route("/removals/{job_id}/retry", post(forms::retry_removal))
+        .route("/bulk/{bulk_id}", get(pages::page))
+        .route("/bulk/{bulk_id}/abort", post(forms::abort_bulk))
+        .route("/bulk/{bulk_id}/retry", post(forms::retry_bulk))
         .route(console::AUDIT, get(pages::page))
         .route(console::SIGN_OUT, post(auth::sign_out))
         .route_layer(signed_in.clone());

@@ -283,3 +283,50 @@ async fn an_abort_leaves_what_was_not_begun_as_it_was() {
     let again = server.post(&format!("/api/bulk/{id}/abort"), &json!({})).await;
     assert_eq!((again.status, &again.body["state"]), (200, &json!("aborted")), "a second abort changes nothing");
 }
+
+#[tokio::test]
+async fn the_page_of_a_bulk_shows_every_result_and_its_buttons_are_plain_forms() {
+    let server = Server::start().await;
+    let cookie = server.sign_in().await;
+    let page = async |path: &str| server.send(server.bare("GET", path).header("cookie", &cookie)).await;
+    let done = server.submit_done("finished before").await;
+    let active = server.submit_endless("still running", 1).await;
+    let body = json!({"action": "cancel", "notes": "all of it", "select": {"ids": [done, active]}});
+    let id = begin(&server, &body).await;
+    ended(&server, &id).await;
+    let shown = page(&format!("/bulk/{id}")).await;
+    assert_eq!(shown.status, 200);
+    let text = shown.text();
+    for part in ["Cancel of 2 jobs", "finished before", "still running", "Already over", "all of it", "2 of 2 jobs"] {
+        assert!(text.contains(part), "{part}");
+    }
+    assert!(!text.contains(&format!("/bulk/{id}/abort")), "nothing is left to abort");
+    assert!(!text.contains(&format!("/bulk/{id}/retry")), "nothing failed");
+    let narrowed = page(&format!("/bulk/{id}?result=done")).await.text();
+    assert!(
+        narrowed.contains(&format!("data-job-id=\"{active}\""))
+            && !narrowed.contains(&format!("data-job-id=\"{done}\""))
+    );
+    let store = SqliteStore::open(&server.data_dir().join("belay.db")).await.unwrap();
+    let failed = BulkOutcome {
+        index: 1,
+        result: BulkResult::Failed,
+        detail: Some("It was late.".to_owned()),
+        at: Timestamp(0),
+        freed_bytes: 0,
+    };
+    store.record_bulk(id.parse::<BulkId>().unwrap(), &[failed]).await.unwrap();
+    store.close().await;
+    let text = page(&format!("/bulk/{id}")).await.text();
+    assert!(text.contains("Retry 1 failed job") && text.contains("It was late."));
+    let retried = server.post_form(&cookie, &format!("/bulk/{id}/retry"), &[]).await;
+    assert_eq!(retried.status, 303, "{}", retried.text());
+    let next = retried.header("location").unwrap();
+    assert!(next.starts_with("/bulk/") && !next.ends_with(&id), "{next}");
+    assert!(page(&next).await.text().contains("Tries again what failed"));
+    let late = server.post_form(&cookie, &format!("/bulk/{id}/abort"), &[]).await;
+    assert_eq!((late.status, late.header("location")), (303, Some(format!("/bulk/{id}"))));
+    assert_eq!(server.get(&format!("/api/bulk/{id}")).await.body["state"], "done", "it had ended");
+    assert_eq!(page("/bulk/0199c2b2-0c9d-7e02-8f10-0123456789ab").await.status, 404);
+    assert_eq!(page("/bulk/nope").await.status, 404);
+}

@@ -11,7 +11,7 @@ use app::{
         Bulk, BulkAction, BulkFilter, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, BulkResult, BulkState,
         JobQuery, Page, Phase, Timestamp, bulk::jobs_with,
     },
-    paths::api,
+    paths::{api, console},
     text,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -72,6 +72,7 @@ pub(super) async fn run(context: &Context, mut request: BulkRequest, manner: &Ma
 /// Follows a bulk that was begun, and ends as it does.
 pub(crate) async fn finish(context: &Context, id: BulkId, wait: bool) -> Outcome<Exit> {
     context.client.be_patient();
+    context.out.remark(format_args!("Also on {}", context.client.page(&console::bulk(id))));
     let bulk = match follow::limited(None, to_end(context, id, wait)).await {
         Err(fault) if fault.exit == Exit::Interrupted => {
             return Err(

@@ -80,6 +80,7 @@ async fn ctrl_c_at_the_question_changes_nothing() {
     let (status, screen) = on_terminal(move || {
         terminal.expect("[y/N]");
         terminal.press("yes\n");
+        terminal.expect("/bulk/");
         terminal.end()
     })
     .await;
