@@ -91,6 +91,14 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         B::removal(self, id)
     }
 
+    fn bulk(&self, id: BulkId) -> Answer<Bulk> {
+        B::bulk(self, id)
+    }
+
+    fn bulk_items(&self, id: BulkId, query: BulkItemQuery) -> Answer<Page<BulkItem>> {
+        B::bulk_items(self, id, query)
+    }
+
     fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>> {
         B::audit(self, cursor)
     }

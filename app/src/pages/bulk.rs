@@ -5,7 +5,7 @@ use leptos_router::hooks::use_params_map;
 
 use super::{borrowed, instead, load, not_found, page, query_pairs};
 use crate::{
-    backend::{Answer, SharedBackend},
+    backend::{Answer, Backend, SharedBackend},
     components::{icon::icon, phase},
     hooks::{
         clock,
