@@ -194,7 +194,8 @@ impl Table {
         lines
     }
 
-    /// As wide as what is in them; the widest give way where the terminal is narrow.
+    /// As wide as what is in them; the widest give way where the terminal is narrow. Not the first one: it is what the
+    /// next command is given.
     fn widths(&self, room: usize) -> Vec<usize> {
         let mut widths: Vec<usize> = self.titles.iter().map(|title| measure_text_width(title)).collect();
         for row in &self.rows {
@@ -204,7 +205,7 @@ impl Table {
         }
         let gaps = GAP * widths.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > room {
-            let Some(widest) = widths.iter_mut().max().filter(|width| **width > NARROWEST) else { break };
+            let Some(widest) = widths.iter_mut().skip(1).max().filter(|width| **width > NARROWEST) else { break };
             *widest -= 1;
         }
         widths
@@ -245,6 +246,14 @@ mod tests {
         let lines = table().lines(16);
         assert_eq!(lines[1], "1   a rather lo…");
         assert!(lines.iter().all(|line| measure_text_width(line) <= 16), "{lines:?}");
+    }
+
+    #[test]
+    fn what_the_next_command_needs_is_never_cut() {
+        console::set_colors_enabled(false);
+        let mut table = Table::new(["ID", "NAME"]);
+        table.row(vec![Cell::new("0199c2b2-0c9d-7e02-8f10-0123456789ab"), Cell::new("a rather long name")]);
+        assert_eq!(table.lines(20)[1], "0199c2b2-0c9d-7e02-8f10-0123456789ab  a rathe…");
     }
 
     #[test]
