@@ -13,7 +13,7 @@ use crate::{
         poll::keep_current,
         session::{Session, session},
     },
-    model::{AuditEvent, Page, Problem},
+    model::{AuditAction, AuditEvent, BulkId, Page, Problem},
     paths::console,
 };
 
@@ -64,10 +64,21 @@ fn loaded(session: Session, cursor: Memo<Option<String>>, first: Page<AuditEvent
     page(session, "Audit", "page", body)
 }
 
+/// The action on many jobs that an event is about: the server ends the detail with its id.
+fn bulk_of(event: &AuditEvent) -> Option<BulkId> {
+    matches!(event.action, AuditAction::Bulk | AuditAction::AbortBulk)
+        .then(|| event.detail.as_deref()?.rsplit(' ').next()?.parse().ok())
+        .flatten()
+}
+
 fn row(session: Session, event: &AuditEvent) -> AnyView {
     let job = event.job_id.map(|id| {
         let name = event.job_name.clone().unwrap_or_else(|| id.short());
         view! { <a class="link" href=console::job(id)>{name}</a> }.into_any()
+    });
+    let job = job.or_else(|| {
+        let place = bulk_of(event).map(console::bulk)?;
+        Some(view! { <a class="link" href=place>"Its jobs"</a> }.into_any())
     });
     let from = match &event.address {
         Some(address) => format!("{}, {address}", event.source.as_str()),

@@ -302,6 +302,7 @@ async fn the_page_of_a_bulk_shows_every_result_and_its_buttons_are_plain_forms()
     }
     assert!(!text.contains(&format!("/bulk/{id}/abort")), "nothing is left to abort");
     assert!(!text.contains(&format!("/bulk/{id}/retry")), "nothing failed");
+    assert!(page("/audit").await.text().contains(&format!("href=\"/bulk/{id}\"")), "the audit leads there");
     let narrowed = page(&format!("/bulk/{id}?result=done")).await.text();
     assert!(
         narrowed.contains(&format!("data-job-id=\"{active}\""))
