@@ -152,6 +152,7 @@ pub(crate) async fn many_cancels_in_one_transaction_are_as_one_by_one(f: Fixture
     f.store
         .claim(&belay_server::store::Claim {
             worker: super::fixture::WORKER.to_owned(),
+            lane: belay_server::store::Lane::Local,
             max: 2,
             now: f.now(),
             lease_until: f.now().plus_millis(15_000),
