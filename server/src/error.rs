@@ -85,6 +85,13 @@ impl Error {
     }
 }
 
+/// A task ends early by a fault of ours, or with the runtime: nothing here aborts tasks that are waited for.
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        if error.is_cancelled() { Error::ShuttingDown } else { Error::internal("a task ended early", error) }
+    }
+}
+
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {

@@ -254,7 +254,7 @@ impl Core {
 
     /// Does blocking work off the async threads.
     pub(super) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal("work on the disk failed", error))
+        Ok(tokio::task::spawn_blocking(work).await?)
     }
 
     /// Records something that needs no other transaction: a refusal, an intention. A failure is logged only.

@@ -39,10 +39,7 @@ use crate::{
 
 /// Runs `work` to its end, also when the caller goes away.
 pub(crate) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::internal("a task of a request ended early", error)),
-    }
+    tokio::spawn(work).await?
 }
 
 // ---- list and look ----

@@ -59,9 +59,7 @@ impl FilesKind {
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> Result<T> + Send + 'static) -> Result<T> {
         let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || work(&shared))
-            .await
-            .map_err(|error| Error::internal("work failed", error))?
+        tokio::task::spawn_blocking(move || work(&shared)).await?
     }
 }
 

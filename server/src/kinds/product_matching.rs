@@ -79,9 +79,7 @@ impl ProductMatchingKind {
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> Result<T> + Send + 'static) -> Result<T> {
         let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || work(&shared))
-            .await
-            .map_err(|error| Error::internal("work failed", error))?
+        tokio::task::spawn_blocking(move || work(&shared)).await?
     }
 }
 

@@ -73,8 +73,6 @@ impl RunFiles {
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
         let files = self.clone();
-        tokio::task::spawn_blocking(move || work(&files))
-            .await
-            .map_err(|error| Error::internal("work failed", error))?
+        tokio::task::spawn_blocking(move || work(&files)).await?
     }
 }

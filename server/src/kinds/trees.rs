@@ -170,7 +170,7 @@ impl TreeRuns {
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
         let runs = self.clone();
-        tokio::task::spawn_blocking(move || work(&runs)).await.map_err(|error| Error::internal("work failed", error))?
+        tokio::task::spawn_blocking(move || work(&runs)).await?
     }
 }
 

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::Server;
+use crate::{
+    harness::{LONG, Server},
+    marks::wait_for,
+};
 
 /// Processes whose environment carries the mark of any run of this server's jobs.
 fn processes_of(server: &Server) -> Vec<String> {
@@ -28,6 +31,8 @@ async fn a_cancelled_job_has_no_process_left_and_says_so_with_evidence() {
     let inputs = server.inputs("tree", 4);
     let id = server.submit(&["sh", "-c", "sleep 600 & setsid sleep 600 & wait"], &inputs).await;
     server.wait_for(&id, |job| job["progress"]["running"] == 2).await;
+    // Two shells with two children each: a cancel that comes before them stops nothing.
+    wait_for(LONG, || processes_of(&server).len() == 6, || format!("{:?}", processes_of(&server)));
     let answer = server.cancel(&id, json!({"reason": "wrong_input", "notes": "the other folder"})).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(processes_of(&server), Vec::<String>::new());
