@@ -11,7 +11,7 @@ export interface Job {
   name: string;
   phase: string;
   progress: { total: number; succeeded: number; failed: number; cancelled: number; running: number };
-  cancellation?: { notes: string | null; cancelled_at: string | null; reason: string };
+  cancellation?: { notes: string | null; cancelled_at: string | null; reason: string; stop: { stopped: number; unconfirmed: number } };
 }
 
 /** A line of a plan. */

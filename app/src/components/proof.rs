@@ -4,10 +4,15 @@ use leptos::prelude::*;
 
 use super::{
     icon::icon,
+    stopping::resend,
     units::{DetailQuery, pages},
 };
 use crate::{
-    hooks::{dom, session::Session},
+    hooks::{
+        dom,
+        follow::{Actions, Subject},
+        session::Session,
+    },
     model::{Cancellation, Job, Page, StopEvidence, StopMethod, StopStepKind, Unit, UnitQuery},
     text,
 };
@@ -167,7 +172,13 @@ fn as_text(job: &Job, cancellation: &Cancellation, runs: &[Unit], all: bool) -> 
 }
 
 /// The whole panel, with one page of the runs that were stopped.
-pub(crate) fn proof(session: Session, job: &Job, page: &Page<Unit>, query: &DetailQuery) -> Option<AnyView> {
+pub(crate) fn proof(
+    session: Session,
+    actions: Actions,
+    job: &Job,
+    page: &Page<Unit>,
+    query: &DetailQuery,
+) -> Option<AnyView> {
     let runs = &stopped(&page.items);
     let first = query.stops.is_some().then(|| query.with_stops(None).url(job.job_id));
     let next = page.next_cursor.clone().map(|cursor| query.with_stops(Some(cursor)).url(job.job_id));
@@ -191,6 +202,7 @@ pub(crate) fn proof(session: Session, job: &Job, page: &Page<Unit>, query: &Deta
                         <h2 id="h-proof">{title(cancellation, runs)}</h2>
                         <p>{subtitle(cancellation)}</p>
                     </div>
+                    {(!confirmed).then(|| resend(actions, Subject::of(job)))}
                     <button class="btn btn-sm" type="button" hidden=move || !session.mounted.get() on:click=copy>
                         {icon("copy")}
                         "Copy Evidence"

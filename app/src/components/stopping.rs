@@ -109,20 +109,32 @@ fn description(late: bool) -> &'static str {
     if late { LATE } else { "The job is called cancelled when nothing of it is left running." }
 }
 
-/// Resend and Force: plain forms, sent without leaving the page once it is hydrated.
-fn ways_on(actions: Actions, subject: StoredValue<Subject>) -> AnyView {
-    let send = move |force: bool| {
-        move |event: ev::SubmitEvent| {
-            event.prevent_default();
-            actions.cancel(subject.get_value(), force);
-        }
+/// Asks for the stop once more, or for its proof where that is missing: a plain form, sent without leaving the page once
+/// it is hydrated.
+pub(crate) fn resend(actions: Actions, subject: Subject) -> AnyView {
+    let target = console::cancel(subject.id);
+    let send = move |event: ev::SubmitEvent| {
+        event.prevent_default();
+        actions.cancel(subject.clone(), false);
     };
-    let target = console::cancel(subject.with_value(|subject| subject.id));
     view! {
-        <form method="post" action=target.clone() on:submit=send(false)>
+        <form method="post" action=target on:submit=send>
             <button class="btn" type="submit" disabled=move || actions.busy()>{icon("resend")}"Resend"</button>
         </form>
-        <form method="post" action=target on:submit=send(true)>
+    }
+    .into_any()
+}
+
+/// Resend and Force.
+fn ways_on(actions: Actions, subject: StoredValue<Subject>) -> AnyView {
+    let target = console::cancel(subject.with_value(|subject| subject.id));
+    let send = move |event: ev::SubmitEvent| {
+        event.prevent_default();
+        actions.cancel(subject.get_value(), true);
+    };
+    view! {
+        {resend(actions, subject.get_value())}
+        <form method="post" action=target on:submit=send>
             <input type="hidden" name="force" value="true" />
             <button class="btn btn-danger-outline" type="submit" disabled=move || actions.busy()>
                 {icon("bolt")}

@@ -21,6 +21,9 @@ const SLOW_DELETION_MS: i64 = 60_000;
 /// Key of the message that tells how far a stop is.
 const STOPPING: &str = "stopping";
 
+/// How often, a second apart, a page asks whether a missing proof has come after Resend.
+const PROOF_LOOKS: u32 = 30;
+
 /// What a dialog asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -183,6 +186,11 @@ impl Actions {
                 }
                 self.follow_stop(subject);
             }
+            CancelOutcome::AlreadyCancelled if answer.stop.unconfirmed > 0 => {
+                self.close();
+                self.session.tell(Tone::Info, answer.message.clone());
+                self.await_proof(subject.id);
+            }
             CancelOutcome::AlreadyCancelled => {
                 self.close();
                 self.session.tell(Tone::Info, "This job was already cancelled");
@@ -300,6 +308,23 @@ impl Actions {
                 }
             }
             this.stop_following(subject.id);
+        });
+    }
+
+    /// Looks for a while whether the proof that was missing comes; then the page's own polling goes on.
+    fn await_proof(&self, id: JobId) {
+        let this = *self;
+        spawn_local(async move {
+            for _ in 0..PROOF_LOOKS {
+                sleep(1_000).await;
+                let asked = this.backend.get_value().job(id);
+                let Ok(job) = asked.await else { break };
+                let left = job.cancellation.as_ref().map_or(0, |cancellation| cancellation.stop.unconfirmed);
+                this.fresh.set(Some(job));
+                if left == 0 {
+                    break;
+                }
+            }
         });
     }
 

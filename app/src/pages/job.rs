@@ -222,7 +222,7 @@ fn loaded(session: Session, mode: Mode, query: Memo<DetailQuery>, first: First) 
     let gone = Memo::new(move |_| job.with(|job| job.phase == Phase::Deleting));
     let evidence = move || {
         let page = parts.stops.value;
-        job.with(|job| page.with(|page| query.with(|query| proof::proof(session, job, page, query))))
+        job.with(|job| page.with(|page| query.with(|query| proof::proof(session, actions, job, page, query))))
     };
     let body = view! {
         {header(session, job, buttons(actions, job))}
@@ -268,12 +268,16 @@ fn watch(session: Session, parts: Parts) {
     let actions = actions();
     let job = parts.job.value;
     let id = job.with_untracked(|job| job.job_id);
-    let phase = Memo::new(move |_| job.with(|job| job.phase));
-    Effect::new(move |last: Option<Phase>| {
-        let now = phase.get();
+    // A proof may come after the phase that waited for it.
+    let unproven = |job: &Job| job.cancellation.as_ref().map_or(0, |cancellation| cancellation.stop.unconfirmed);
+    let state = Memo::new(move |_| job.with(|job| (job.phase, unproven(job))));
+    Effect::new(move |last: Option<(Phase, u64)>| {
+        let now = state.get();
         if last.is_some_and(|last| last != now) {
-            let name = job.with_untracked(|job| job.name.clone());
-            session.announcement.set(format!("{name}: {}", now.label()));
+            if last.is_some_and(|(phase, _)| phase != now.0) {
+                let name = job.with_untracked(|job| job.name.clone());
+                session.announcement.set(format!("{name}: {}", now.0.label()));
+            }
             parts.units.refresh();
             parts.log.refresh();
             parts.artifacts.refresh();

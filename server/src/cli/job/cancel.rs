@@ -253,12 +253,12 @@ async fn cancel_one(context: &Context, word: &str, request: &CancelRequest, wait
         return Ok(answer);
     }
     context.client.be_patient();
-    context.out.note(format_args!("{id}  {} Now waits for the proof.", answer.message));
     follow::limited(None, until_proven(context, id, answer)).await
 }
 
 /// The answer as it would be had it come after the proof.
 async fn until_proven(context: &Context, id: JobId, asked: CancelAnswer) -> Outcome<CancelAnswer> {
+    context.out.note(format_args!("{id}  {} Now waits for the proof.", asked.message));
     let job = follow::until(&context.client, id, |job| job.phase.is_terminal()).await?;
     let cancellation = job.cancellation.as_ref();
     let stop = cancellation.map(|cancellation| cancellation.stop).unwrap_or_default();

@@ -108,9 +108,11 @@ pub(super) async fn limited<T>(timeout: Option<Duration>, waiting: impl Future<O
         }
     };
     tokio::select! {
+        // In this order: Ctrl-C is caught before `waiting` says that it waits.
+        biased;
+        _ = tokio::signal::ctrl_c() => Err(Fault::new(Exit::Interrupted, "No longer waiting. What was begun goes on.")),
         done = waiting => done,
         () = over => Err(Fault::new(Exit::Partly, "The time is over. What was begun goes on.")),
-        _ = tokio::signal::ctrl_c() => Err(Fault::new(Exit::Interrupted, "No longer waiting. What was begun goes on.")),
     }
 }
 
