@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     engine::{Actor, LogText, Submission},
-    error::{Error, Result},
+    error::Result,
     kinds::Upload,
     secret,
 };

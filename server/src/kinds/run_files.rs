@@ -3,11 +3,7 @@
 use app::model::Kind;
 
 use super::{RunOutcome, RunPlace, output};
-use crate::{
-    data::DataFolder,
-    error::{Error, Result},
-    store::Verdict,
-};
+use crate::{data::DataFolder, error::Result, store::Verdict};
 
 /// The files of the runs of one kind. Cheap to clone.
 #[derive(Clone)]

@@ -109,6 +109,7 @@ impl Notes {
             }
         };
         if let Some(left) = self.left {
+            self.step(StopStepKind::Searched, "all processes of the host were looked through".to_owned());
             self.step(StopStepKind::Counted, format!("{left} of {} left", processes(self.seen as usize)));
         }
         if confirmed {
