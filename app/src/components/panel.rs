@@ -25,7 +25,8 @@ const LISTED: u32 = 50;
 /// Opens the panel while the address says so.
 pub(crate) fn panel(session: Session, actions: Actions, job: RwSignal<Job>, query: Memo<DetailQuery>) -> AnyView {
     let id = job.with_untracked(|job| job.job_id);
-    let wanted = Memo::new(move |_| session.mounted.get() && query.with(|query| query.panel));
+    let ready = RwSignal::new(false);
+    let wanted = Memo::new(move |_| ready.get() && session.mounted.get() && query.with(|query| query.panel));
     let phase = Memo::new(move |_| job.with(|job| job.phase));
     let backend = expect_context::<SharedBackend>();
     let latest = keep_current(
@@ -39,6 +40,9 @@ pub(crate) fn panel(session: Session, actions: Actions, job: RwSignal<Job>, quer
         },
         move |_: &Page<Unit>| phase.get_untracked().is_moving(),
     );
+    // After the first look at the key above, so that it changes and the units are asked for at once: a job that was quicker
+    // than its page has no other phase to come.
+    Effect::new(move |_| ready.set(true));
     let shut = move || {
         let without = query.with_untracked(|query| DetailQuery { panel: false, ..query.clone() });
         if query.with_untracked(|query| query.panel) {
