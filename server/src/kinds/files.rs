@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{
-    Admitted, JobKind, Recovery, RunContext, RunOutcome, RunPlace, Stop, Upload,
+    Admitted, JobKind, Recovery, RunContext, RunOutcome, RunPlace, Stop, Upload, blocking,
     confines::{self, Confines, MAX_FILES},
     presets::Commands,
     trees::{Prepared, TreeRuns},
@@ -55,11 +55,6 @@ impl FilesKind {
         let commands = Commands { presets, allow_free: config.allow_free_commands, section: "files" };
         let runs = TreeRuns::new(Kind::Files, data.clone(), spawner);
         FilesKind { shared: Arc::new(Shared { data, confines, commands, slots }), runs }
-    }
-
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> Result<T> + Send + 'static) -> Result<T> {
-        let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || work(&shared)).await?
     }
 }
 
@@ -158,12 +153,12 @@ impl JobKind for FilesKind {
 
     async fn admit(&self, spec: serde_json::Value, uploads: &[Upload]) -> Result<Admitted> {
         let uploads = uploads.to_vec();
-        self.blocking(move |shared| shared.admit(&spec::parse(spec)?, &uploads)).await
+        blocking(&self.shared, move |shared| shared.admit(&spec::parse(spec)?, &uploads)).await
     }
 
     async fn admit_again(&self, spec: &str, units: Vec<NewUnit>) -> Result<Admitted> {
         let spec = read_spec(spec)?;
-        self.blocking(move |shared| {
+        blocking(&self.shared, move |shared| {
             shared.check(&spec)?;
             shared.admitted(&spec, units)
         })

@@ -210,3 +210,13 @@ impl Registry {
         self.kinds.iter().find(|candidate| candidate.kind() == kind).cloned()
     }
 }
+
+/// Runs work on the disk with a copy of what it needs, where it holds up no task.
+async fn blocking<S, T>(shared: &S, work: impl FnOnce(&S) -> Result<T> + Send + 'static) -> Result<T>
+where
+    S: Clone + Send + 'static,
+    T: Send + 'static,
+{
+    let shared = shared.clone();
+    tokio::task::spawn_blocking(move || work(&shared)).await?
+}

@@ -35,7 +35,7 @@ use self::{
     step::{Step, Task},
 };
 use super::{
-    Admitted, DoneUnit, JobKind, Recovery, RunContext, RunOutcome, RunPlace, Stop, Upload,
+    Admitted, DoneUnit, JobKind, Recovery, RunContext, RunOutcome, RunPlace, Stop, Upload, blocking,
     confines::Confines,
     trees::{Prepared, TreeRuns},
 };
@@ -75,11 +75,6 @@ impl ProductMatchingKind {
         let confines = Confines::new(&config.roots, data.root().to_owned());
         let runs = TreeRuns::new(Kind::ProductMatching, data.clone(), spawner);
         ProductMatchingKind { shared: Arc::new(Shared { data, confines, slots }), runs }
-    }
-
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> Result<T> + Send + 'static) -> Result<T> {
-        let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || work(&shared)).await?
     }
 }
 
@@ -240,7 +235,7 @@ impl JobKind for ProductMatchingKind {
 
     async fn admit(&self, spec: serde_json::Value, uploads: &[Upload]) -> Result<Admitted> {
         let uploads = uploads.to_vec();
-        self.blocking(move |shared| shared.admit(&spec::parse(spec)?, &uploads)).await
+        blocking(&self.shared, move |shared| shared.admit(&spec::parse(spec)?, &uploads)).await
     }
 
     fn path_of<'a>(&self, input: &'a OsStr) -> &'a Path {
@@ -252,16 +247,16 @@ impl JobKind for ProductMatchingKind {
     }
 
     async fn inherit(&self, from: JobId, to: JobId, done: Vec<DoneUnit>) -> Result<()> {
-        self.blocking(move |shared| shared.inherit(from, to, &done)).await
+        blocking(&self.shared, move |shared| shared.inherit(from, to, &done)).await
     }
 
     async fn matches(&self, job: JobId) -> Result<Option<MatchResults>> {
-        self.blocking(move |shared| Ok(Some(Artifacts::read(&shared.data.artifacts(job))?.results()))).await
+        blocking(&self.shared, move |shared| Ok(Some(Artifacts::read(&shared.data.artifacts(job))?.results()))).await
     }
 
     async fn admit_again(&self, spec: &str, units: Vec<NewUnit>) -> Result<Admitted> {
         let spec = read_spec(spec)?;
-        self.blocking(move |shared| {
+        blocking(&self.shared, move |shared| {
             step::find_ffmpeg().map_err(|why| Error::invalid_spec("kind", why))?;
             shared.admitted(&spec, units)
         })
@@ -270,7 +265,7 @@ impl JobKind for ProductMatchingKind {
 
     async fn units(&self, job: &JobRecord, phase: Phase) -> Result<Vec<NewUnit>> {
         let job = job.clone();
-        self.blocking(move |shared| shared.units(&job, phase)).await
+        blocking(&self.shared, move |shared| shared.units(&job, phase)).await
     }
 
     async fn run(&self, context: RunContext) -> RunOutcome {

@@ -2,7 +2,7 @@
 
 use app::model::Kind;
 
-use super::{RunOutcome, RunPlace, output};
+use super::{RunOutcome, RunPlace, blocking, output};
 use crate::{data::DataFolder, error::Result, store::Verdict};
 
 /// The files of the runs of one kind. Cheap to clone.
@@ -19,7 +19,7 @@ impl RunFiles {
 
     /// As [`JobKind::adopt`](super::JobKind::adopt).
     pub(super) async fn adopt(&self, run: RunPlace) -> Result<()> {
-        self.blocking(move |files| {
+        blocking(self, move |files| {
             let place = files.data.unit_artifacts(run.job_id, run.unit);
             Ok(output::adopt(&files.data.out(run.job_id, run.run_id), &place)?)
         })
@@ -29,7 +29,7 @@ impl RunFiles {
     /// As [`JobKind::disown`](super::JobKind::disown).
     pub(super) async fn disown(&self, run: RunPlace) {
         let removed =
-            self.blocking(move |files| Ok(output::remove(&files.data.unit_artifacts(run.job_id, run.unit))?)).await;
+            blocking(self, move |files| Ok(output::remove(&files.data.unit_artifacts(run.job_id, run.unit))?)).await;
         if let Err(error) = removed {
             tracing::warn!(run = %run.run_id, %error, "files of a fenced run stay until the job is deleted");
         }
@@ -37,7 +37,7 @@ impl RunFiles {
 
     /// As [`JobKind::discard`](super::JobKind::discard).
     pub(super) async fn discard(&self, run: RunPlace) {
-        let removed = self.blocking(move |files| Ok(output::remove(&files.data.work(run.job_id, run.run_id))?)).await;
+        let removed = blocking(self, move |files| Ok(output::remove(&files.data.work(run.job_id, run.run_id))?)).await;
         if let Err(error) = removed {
             tracing::warn!(run = %run.run_id, %error, "what a run made stays until the job is deleted");
         }
@@ -46,7 +46,7 @@ impl RunFiles {
     /// Adds what the run left in `out`.
     pub(super) async fn with_output(&self, place: RunPlace, outcome: RunOutcome) -> RunOutcome {
         let unlisted = outcome.clone();
-        let listed = self.blocking(move |files| Ok(files.add_output(place, outcome))).await;
+        let listed = blocking(self, move |files| Ok(files.add_output(place, outcome))).await;
         listed.unwrap_or(unlisted)
     }
 
@@ -65,10 +65,5 @@ impl RunFiles {
             }
         }
         outcome
-    }
-
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
-        let files = self.clone();
-        tokio::task::spawn_blocking(move || work(&files)).await?
     }
 }

@@ -7,7 +7,7 @@ use std::{io, time::Duration};
 use app::model::{Kind, StopEvidence};
 use tokio::sync::watch;
 
-use super::{Recovery, RunContext, RunOutcome, RunPlace, Stop, output, run_files::RunFiles};
+use super::{Recovery, RunContext, RunOutcome, RunPlace, Stop, blocking, output, run_files::RunFiles};
 use crate::{
     data::{DataFolder, make_folder},
     engine::clock,
@@ -66,17 +66,16 @@ impl TreeRuns {
         F: FnOnce(ClaimedRun) -> Result<Prepared> + Send + 'static,
     {
         let place = RunPlace::from(&claimed);
-        let prepared = self
-            .blocking(move |runs| {
-                make_folder(&runs.files.data.out(place.job_id, place.run_id))?;
-                make_folder(&runs.files.data.logs(place.job_id))?;
-                prepare(claimed)
-            })
-            .await?;
+        let prepared = blocking(self, move |runs| {
+            make_folder(&runs.files.data.out(place.job_id, place.run_id))?;
+            make_folder(&runs.files.data.logs(place.job_id))?;
+            prepare(claimed)
+        })
+        .await?;
         let command = match prepared {
             Prepared::Ready(command) => command,
             Prepared::Failed(why) => return Ok(failed(why)),
-            Prepared::Done => return self.blocking(move |runs| Ok(runs.files.add_output(place, succeeded()))).await,
+            Prepared::Done => return blocking(self, move |runs| Ok(runs.files.add_output(place, succeeded()))).await,
         };
         if *stop.borrow_and_update() != Stop::No {
             return Ok(never_started());
@@ -87,7 +86,7 @@ impl TreeRuns {
             Err(error) => return not_launched(error),
         };
         let report = follow(tree, stop).await.map_err(|error| Error::internal("a process tree was lost", error))?;
-        self.blocking(move |runs| Ok(runs.outcome(place, report, timeout))).await
+        blocking(self, move |runs| Ok(runs.outcome(place, report, timeout))).await
     }
 
     /// As [`JobKind::adopt`](super::JobKind::adopt).
@@ -107,12 +106,11 @@ impl TreeRuns {
 
     /// As [`JobKind::tidy`](super::JobKind::tidy).
     pub(super) async fn tidy(&self, run: RunPlace) {
-        let tidied = self
-            .blocking(move |runs| {
-                runs.tidy_now(run);
-                Ok(())
-            })
-            .await;
+        let tidied = blocking(self, move |runs| {
+            runs.tidy_now(run);
+            Ok(())
+        })
+        .await;
         if let Err(error) = tidied {
             tracing::warn!(run = %run.run_id, %error, "a finished run was not tidied up");
         }
@@ -143,7 +141,7 @@ impl TreeRuns {
             process::Recovered::Report(report) => report,
             process::Recovered::Searched(evidence) => return Ok(Recovery::Stopped(evidence)),
         };
-        let outcome = self.blocking(move |runs| Ok(runs.outcome(place, report, None))).await?;
+        let outcome = blocking(self, move |runs| Ok(runs.outcome(place, report, None))).await?;
         Ok(match (&outcome.verdict, &outcome.stop) {
             (Verdict::Cancelled, Some(evidence)) => Recovery::Stopped(evidence.clone()),
             (Verdict::Cancelled | Verdict::Succeeded | Verdict::Failed(_), _) => Recovery::Finished(outcome),
@@ -166,11 +164,6 @@ impl TreeRuns {
         let text = std::fs::read_to_string(self.files.data.work(place.job_id, place.run_id).join(WHY)).ok()?;
         let sentence = text.trim();
         (!sentence.is_empty() && sentence.len() <= MAX_WHY).then(|| sentence.to_owned())
-    }
-
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
-        let runs = self.clone();
-        tokio::task::spawn_blocking(move || work(&runs)).await?
     }
 }
 
