@@ -7,6 +7,7 @@
 
 use std::{future::Future, pin::Pin};
 
+use futures::FutureExt;
 use leptos::prelude::*;
 use leptos_router::hooks::use_url;
 use wasm_split_helpers::{SplitLoaderError, wasm_split};
@@ -93,21 +94,29 @@ pub(crate) fn audit() -> AnyView {
     page(|| other_part(Other::Audit))
 }
 
-/// A skeleton until the page is there.
+/// The page at once where its part is there: in the server, in hydration ([`arrive`]), on a second visit. Else a
+/// skeleton until it is.
+///
+/// "At once" is not only for looks: below a `Suspense` the server builds what it renders several times, and each time
+/// a page asks for its content anew. The browser would then take over the first answer, and the HTML show the last.
 fn page<F>(part: fn() -> F) -> AnyView
 where
     F: Future<Output = Built> + Send + 'static,
 {
     let url = use_url();
+    let built = move |built: Built| {
+        built.unwrap_or_else(|Unavailable| {
+            // From the server it comes complete, with what belongs to it.
+            dom::leave_for(&url.with_untracked(|url| format!("{}?{}", url.path(), url.search())));
+            ().into_any()
+        })
+    };
+    if let Some(there) = part().now_or_never() {
+        return built(there);
+    }
     let view = move || {
         let part: Pin<Box<dyn Future<Output = Built> + Send>> = Box::pin(part());
-        Suspend::new(async move {
-            part.await.unwrap_or_else(|Unavailable| {
-                // From the server it comes complete, with what belongs to it.
-                dom::leave_for(&url.with_untracked(|url| format!("{}?{}", url.path(), url.search())));
-                ().into_any()
-            })
-        })
+        Suspend::new(async move { built(part.await) })
     };
     view! { <Suspense fallback=pages::skeleton>{view}</Suspense> }.into_any()
 }

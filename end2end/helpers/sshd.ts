@@ -67,6 +67,8 @@ export class Fleet {
   private async add(name: string): Promise<void> {
     const port = await freePort();
     const lines = ['UsePAM no', 'StrictModes no', 'PasswordAuthentication no', 'PidFile none', `HostKey ${this.path('host')}`];
+    // A home of its own: the user's start-up files may take their time.
+    lines.push(`SetEnv HOME=${this.folder}`, 'MaxStartups 100');
     lines.push(`Port ${port}`, 'ListenAddress 127.0.0.1', `AuthorizedKeysFile ${this.path('authorized_keys')}`);
     writeFileSync(this.path(`${name}.conf`), `${lines.join('\n')}\n`);
     const child = spawn('/usr/sbin/sshd', ['-D', '-f', this.path(`${name}.conf`)], { stdio: 'ignore' });

@@ -135,3 +135,19 @@ async fn a_message_is_shown_once() {
     let cleared = page.header("set-cookie").unwrap();
     assert!(cleared.contains("_flash=;") && cleared.contains("Max-Age=0"), "{cleared}");
 }
+
+/// What the browser takes over is the first answer to a page's question: were it asked again, the HTML would show
+/// another one than the browser believes, and hydration would break on a job that moves.
+#[tokio::test]
+async fn each_page_asks_for_its_content_once() {
+    let server = Server::start().await;
+    let cookie = server.sign_in().await;
+    let id = server.submit_endless("busy", 1).await;
+    let pages = ["/jobs", "/jobs/new", "/removals", "/audit"].map(str::to_owned);
+    let of_job = ["", "/cancel", "/delete"].map(|question| format!("/jobs/{id}{question}"));
+    for path in pages.into_iter().chain(of_job) {
+        let page = server.send(server.bare("GET", &path).header("cookie", &cookie)).await.text();
+        // Who is signed in, and the content.
+        assert_eq!(page.matches("__RESOLVED_RESOURCES[").count(), 2, "{path}");
+    }
+}

@@ -84,7 +84,8 @@ impl Fleet {
         Fleet::start_where(count, "")
     }
 
-    /// Likewise, with more lines of `sshd_config`; `DIR` in them is the fleet's folder.
+    /// Likewise, with more lines of `sshd_config`; `DIR` in them is the fleet's folder. Of several `SetEnv` lines the
+    /// first counts: one here has to name the home as well.
     pub(crate) fn start_where(count: usize, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         make_key(&folder.path().join("id"));
@@ -111,10 +112,11 @@ impl Fleet {
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let config = self.path(&format!("{name}.conf"));
+            // A home of its own: what the user's own start-up files do, and how long they take, is not tested here.
             let text = format!(
                 "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {folder}/authorized_keys\n\
                  PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nMaxStartups 1000\n\
-                 MaxSessions 100\nSubsystem sftp internal-sftp\n{}\n",
+                 MaxSessions 100\nSubsystem sftp internal-sftp\n{}\nSetEnv HOME={folder}\n",
                 key.display(),
                 more.replace("DIR", &folder),
             );

@@ -52,7 +52,7 @@ async fn a_host_that_cannot_be_reached_or_trusted_fails_with_a_reason() {
 
 #[tokio::test]
 async fn nothing_is_started_on_a_host_where_no_stop_could_be_proven() {
-    let fleet = Fleet::start_where(1, "SetEnv PATH=DIR/bin");
+    let fleet = Fleet::start_where(1, "SetEnv HOME=DIR PATH=DIR/bin");
     fs::create_dir(fleet.path("bin")).unwrap();
     for tool in ["sh", "env"] {
         let program = ["/bin", "/usr/bin"].map(|folder| std::path::Path::new(folder).join(tool));

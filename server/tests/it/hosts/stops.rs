@@ -170,7 +170,7 @@ async fn a_command_that_floods_its_output_fills_no_memory_and_is_stopped() {
 async fn any_posix_shell_and_any_profile_will_do() {
     for shell in ["dash", "bash", "busybox"] {
         // The first `sh` that is found is this one; the profile is noisy, and so is the banner.
-        let noisy = "Banner DIR/banner\nSetEnv PATH=DIR/bin:/usr/bin:/bin\nForceCommand echo Welcome; echo -n 'no newline '; \
+        let noisy = "Banner DIR/banner\nSetEnv HOME=DIR PATH=DIR/bin:/usr/bin:/bin\nForceCommand echo Welcome; echo -n 'no newline '; \
                      echo 'a warning' >&2; exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
         let fleet = Fleet::start_where(1, noisy);
         std::fs::create_dir(fleet.path("bin")).unwrap();
