@@ -1,6 +1,6 @@
 //! One run: connect, start, follow, stop where it is told to, look for what the command left, fetch files, close.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use app::model::{RunId, StopEvidence};
 use tokio::{
@@ -95,10 +95,20 @@ async fn attempt(
             Err(why) => return failed(why),
         },
     };
-    // Nothing of the command runs before the word to go: a stop until then has nothing to prove.
-    let session = tokio::select! {
-        () = ordered(stop) => Err(aborted()),
-        opened = start(&connection, plan, transcript) => opened.map_err(failed),
+    // Nothing of the command runs before the word to go: a stop until then has only the shell to send away.
+    let session = {
+        let mut starting = pin!(start(&connection, plan, transcript));
+        let opened = tokio::select! {
+            () = ordered(stop) => None,
+            opened = &mut starting => Some(opened),
+        };
+        match opened {
+            Some(opened) => opened.map_err(failed),
+            None => {
+                send_away(starting).await;
+                Err(aborted())
+            }
+        }
     };
     let mut session = match session {
         Ok(session) => session,
@@ -124,6 +134,17 @@ async fn start(connection: &Connection, plan: &Plan, transcript: &Transcript) ->
     let script = script::lead(plan.run, &plan.command);
     let opened = timeout(plan.connect_timeout, Session::open(connection, script, transcript.sender())).await;
     opened.unwrap_or_else(|_| Err(format!("no shell was started within {} s", plan.connect_timeout.as_secs())))
+}
+
+/// Ends the shell that is being started, and sees it end. One that is not there in time finds its connection closed, and
+/// ends as well: it never heard the word to go.
+async fn send_away(starting: impl Future<Output = Result<Session, String>>) {
+    let sent_away = async {
+        if let Ok(session) = starting.await {
+            session.send_away().await;
+        }
+    };
+    let _ = timeout(LAST_WORDS, sent_away).await;
 }
 
 /// A run whose command was let go.

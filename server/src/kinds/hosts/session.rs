@@ -75,6 +75,12 @@ impl Session {
         sent.map_err(|error| format!("the command could not be started: {error}"))
     }
 
+    /// Ends the shell before its command has begun, and waits until the host says that it is gone.
+    pub(super) async fn send_away(mut self) {
+        let _ = self.channel.eof().await;
+        self.until_closed().await;
+    }
+
     /// What happens next. Interrupted, it goes on where it was.
     pub(super) async fn event(&mut self) -> Event {
         loop {
