@@ -9,8 +9,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, FormOptions, Job, JobId, JobList, JobQuery, LogPage,
-    LogQuery, MatchResults, Page, Plan, Problem, Receipt, Timestamp, Unit, UnitQuery,
+    Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, FormOptions, Job, JobId,
+    JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, Problem, Receipt, Timestamp, Unit, UnitQuery,
 };
 
 /// What a question comes to.
@@ -36,6 +36,8 @@ pub trait Backend: Send + Sync {
     fn removals(&self, cursor: Option<String>) -> Answer<Page<Receipt>>;
     /// One receipt.
     fn removal(&self, id: JobId) -> Answer<Receipt>;
+    /// What an action on many jobs would come to (a dry run, whatever the request says).
+    fn bulk_plan(&self, request: BulkRequest) -> Answer<BulkPlan>;
     /// An action on many jobs.
     fn bulk(&self, id: BulkId) -> Answer<Bulk>;
     /// A page of its jobs, with their results.
@@ -89,6 +91,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 
     fn removal(&self, id: JobId) -> Answer<Receipt> {
         B::removal(self, id)
+    }
+
+    fn bulk_plan(&self, request: BulkRequest) -> Answer<BulkPlan> {
+        B::bulk_plan(self, request)
     }
 
     fn bulk(&self, id: BulkId) -> Answer<Bulk> {

@@ -19,9 +19,9 @@ use web_sys::AbortController;
 use crate::{
     backend::{Answer, Backend},
     model::{
-        Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, CancelAnswer, CancelRequest, DeleteAnswer,
-        FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, Problem, Receipt,
-        RerunRequest, Unit, UnitQuery,
+        Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, CancelAnswer,
+        CancelRequest, DeleteAnswer, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page,
+        Plan, Problem, Receipt, RerunRequest, Unit, UnitQuery,
     },
     paths::api,
 };
@@ -29,8 +29,8 @@ use crate::{
 /// Milliseconds after which a question is given up.
 const DEADLINE_MS: u32 = 10_000;
 
-/// A delete may wait for 10 s in the server before it answers 202.
-const DELETE_DEADLINE_MS: u32 = 20_000;
+/// A delete may wait for 10 s in the server before it answers 202; sizing up many jobs may take as long.
+const LONG_DEADLINE_MS: u32 = 20_000;
 
 /// The code of a problem that never reached a server, or got no answer from one.
 pub const NETWORK: &str = "NETWORK";
@@ -199,6 +199,13 @@ impl Backend for HttpBackend {
         answer(api::removal(id))
     }
 
+    fn bulk_plan(&self, request: BulkRequest) -> Answer<BulkPlan> {
+        let body = json(&BulkRequest { dry_run: true, ..request });
+        Box::pin(SendWrapper::new(async move {
+            decode(&exchange(Method::POST, api::BULK, &[], Some(&body), LONG_DEADLINE_MS).await?)
+        }))
+    }
+
     fn bulk(&self, id: BulkId) -> Answer<Bulk> {
         answer(api::bulk(id))
     }
@@ -235,7 +242,7 @@ pub async fn cancel(id: JobId, request: &CancelRequest) -> Result<CancelAnswer, 
 /// The server's problem, or one with the code [`NETWORK`].
 pub async fn delete(id: JobId, force: bool, keep_files: bool) -> Result<DeleteAnswer, Problem> {
     let reply =
-        exchange(Method::DELETE, &api::delete(id, force, false, keep_files), &[], None, DELETE_DEADLINE_MS).await?;
+        exchange(Method::DELETE, &api::delete(id, force, false, keep_files), &[], None, LONG_DEADLINE_MS).await?;
     decode(&reply)
 }
 
@@ -248,12 +255,27 @@ pub async fn rerun(id: JobId, request: &RerunRequest) -> Result<Job, Problem> {
     decode(&reply)
 }
 
+/// What is needed of the [`Bulk`] that was begun: its page asks for the rest.
+#[derive(serde::Deserialize)]
+struct Begun {
+    bulk_id: BulkId,
+}
+
+/// Begins an action on many jobs.
+///
+/// # Errors
+/// The server's problem, or one with the code [`NETWORK`].
+pub async fn begin_bulk(request: &BulkRequest) -> Result<BulkId, Problem> {
+    let reply = exchange(Method::POST, api::BULK, &[], Some(&json(request)), DEADLINE_MS).await?;
+    decode::<Begun>(&reply).map(|begun| begun.bulk_id)
+}
+
 /// Tries again to remove what a removal left.
 ///
 /// # Errors
 /// The server's problem, or one with the code [`NETWORK`].
 pub async fn retry_removal(id: JobId) -> Result<Receipt, Problem> {
-    let reply = exchange(Method::POST, &api::retry_removal(id), &[], Some("{}"), DELETE_DEADLINE_MS).await?;
+    let reply = exchange(Method::POST, &api::retry_removal(id), &[], Some("{}"), LONG_DEADLINE_MS).await?;
     decode(&reply)
 }
 

@@ -39,6 +39,9 @@ pub mod console {
     pub const JOBS: &str = "/jobs";
     pub const NEW_JOB: &str = "/jobs/new";
     pub const REMOVALS: &str = "/removals";
+    /// The question before an action on many jobs; its query is a
+    /// [`BulkQuestion`](crate::model::BulkQuestion). Also the target of its form (POST).
+    pub const NEW_BULK: &str = "/bulk/new";
     pub const AUDIT: &str = "/audit";
     pub const SIGN_IN: &str = "/sign-in";
     /// Form target: ends the session.

@@ -166,10 +166,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        backend::PageState,
         client::HttpBackend,
-        hooks::session::Start,
-        model::{JobId, Kind, Timestamp},
+        model::{JobId, Kind},
     };
 
     fn html(phase: Phase) -> String {
@@ -177,17 +175,8 @@ mod tests {
     }
 
     fn html_with(phase: Phase, rest: u64) -> String {
-        let state = PageState {
-            viewer: None,
-            host: String::new(),
-            version: String::new(),
-            now: Timestamp(0),
-            flash: None,
-            form: None,
-        };
         Owner::new().with(|| {
-            let session = Session::new(Start { state, icons: String::new() });
-            let actions = Actions::new(session, Arc::new(HttpBackend));
+            let actions = Actions::new(Session::of_nobody(), Arc::new(HttpBackend));
             let subject = Subject { id: JobId(1), name: "x".to_owned(), kind: Kind::Files, phase };
             let state = State {
                 subject,

@@ -66,6 +66,14 @@ pub(crate) fn chips(query: &JobQuery, counts: &[PhaseCount]) -> AnyView {
     view! { <nav class="chips" aria-label="Phase">{all}{groups}</nav> }.into_any()
 }
 
+/// How many jobs a filter shows, where the counts alone can tell.
+pub(crate) fn exact_count(query: &JobQuery, counts: &[PhaseCount]) -> Option<u64> {
+    let JobQuery { phases, kind: None, q: None, created_by: None, sort, .. } = query else { return None };
+    let within = || counts.iter().filter(|count| phases.is_empty() || phases.contains(&count.phase));
+    let known = !sort.leaves_out_unended() && !within().any(|count| count.capped);
+    known.then(|| within().map(|count| count.count).sum())
+}
+
 /// A list to choose one of; applied at once.
 fn select(
     id: &'static str,
@@ -182,4 +190,21 @@ pub(crate) fn form(session: Session, query: Memo<JobQuery>, wrong: Signal<Option
         </form>
     }
     .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_told_only_where_it_is_exact() {
+        let count = |phase, count, capped| PhaseCount { phase, count, capped };
+        let counts = [count(Phase::Completed, 10_000, true), count(Phase::Failed, 38, false)];
+        let failed = JobQuery { phases: vec![Phase::Failed], ..JobQuery::default() };
+        assert_eq!(exact_count(&failed, &counts), Some(38));
+        assert_eq!(exact_count(&JobQuery::default(), &counts[1..]), Some(38));
+        assert_eq!(exact_count(&JobQuery::default(), &counts), None, "10,000+");
+        assert_eq!(exact_count(&JobQuery { q: Some("abc".to_owned()), ..failed.clone() }, &counts), None);
+        assert_eq!(exact_count(&JobQuery { sort: JobSort::FinishedLatest, ..failed }, &counts), None);
+    }
 }

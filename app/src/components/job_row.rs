@@ -2,7 +2,7 @@
 
 use leptos::{ev, prelude::*};
 
-use super::{icon::icon, menu, phase, progress};
+use super::{bulk_bar::rows, icon::icon, menu, phase, progress};
 use crate::{
     hooks::{
         clock,
@@ -32,9 +32,27 @@ pub(crate) fn row(session: Session, actions: Actions, list: RwSignal<JobList>, i
             None => "–".to_owned(),
         })
     };
+    let selection = actions.selection;
+    let tick = move |event: ev::MouseEvent| {
+        selection.tick(&untrack(|| rows(list)), id, event_target_checked(&event), event.shift_key());
+    };
     Some(
         view! {
             <tr role="row" data-job-id=id.to_string() data-phase=move || phase.get().as_str()>
+                <td role="cell" class="c-check">
+                    <label class="check-hit">
+                        <input
+                            class="check"
+                            type="checkbox"
+                            name="job"
+                            value=id.to_string()
+                            autocomplete="off"
+                            prop:checked=move || selection.has(id)
+                            on:click=tick
+                        />
+                        <span class="sr-only">{format!("Select {name}")}</span>
+                    </label>
+                </td>
                 <td role="cell" class="c-name">
                     <div class="job-name" data-tone=move || phase::tone(phase.get())>
                         <a href=console::job(id) title=name.clone()>{name.clone()}</a>

@@ -4,6 +4,8 @@
 pub(crate) mod about;
 pub(crate) mod actions;
 pub(crate) mod artifacts;
+pub(crate) mod bulk_bar;
+pub(crate) mod bulk_dialog;
 pub(crate) mod cancel_dialog;
 pub(crate) mod cancellation;
 pub(crate) mod delete_dialog;

@@ -91,6 +91,12 @@ pub(crate) fn all(root: &Element, selector: &str) -> Vec<HtmlElement> {
     (0..list.length()).filter_map(|index| list.item(index)?.dyn_into().ok()).collect()
 }
 
+/// Values of the boxes of this name that are ticked.
+pub(crate) fn ticked(name: &str) -> Vec<String> {
+    let boxes = root().map_or_else(Vec::new, |root| all(&root, &format!("input[name={name}]:checked")));
+    boxes.iter().filter_map(|element| element.get_attribute("value")).collect()
+}
+
 /// Calls back for every `name` event of the document, until the page goes away.
 pub(crate) fn on_document(name: &str, handler: impl FnMut(web_sys::Event) + 'static) {
     let closure = wasm_bindgen::closure::Closure::<dyn FnMut(web_sys::Event)>::new(handler);

@@ -6,7 +6,7 @@ use leptos::{prelude::*, task::spawn_local};
 use crate::{
     backend::{Backend, Flash, SharedBackend, Tone},
     client::{self, sleep},
-    hooks::{dom, poll, session::Session},
+    hooks::{dom, poll, selection::Selection, session::Session},
     model::{
         CancelAnswer, CancelOutcome, CancelRequest, DeleteAnswer, DeleteStatus, ErrorCode, Job, JobId, Kind, Phase,
         Problem, Receipt, RerunRequest, RerunUnits,
@@ -66,6 +66,8 @@ pub(crate) struct Actions {
     /// The open dialog.
     pub(crate) open: RwSignal<Option<(Ask, Subject)>>,
     pub(crate) doing: RwSignal<Option<(JobId, Doing)>>,
+    /// The ticked jobs of the list.
+    pub(crate) selection: Selection,
     /// What is typed into the reason; survives a failed request.
     pub(crate) notes: RwSignal<String>,
     pub(crate) keep_files: RwSignal<bool>,
@@ -92,6 +94,7 @@ impl Actions {
             session,
             backend: StoredValue::new(backend),
             open: RwSignal::new(None),
+            selection: Selection::new(session),
             doing: RwSignal::new(None),
             notes: RwSignal::new(String::new()),
             keep_files: RwSignal::new(false),
@@ -402,6 +405,7 @@ impl Actions {
     }
 
     fn say_deleted(&self, id: JobId, receipt: Option<&Receipt>) {
+        self.selection.forget(id);
         let freed: u64 = receipt.map_or(0, |receipt| receipt.items.iter().map(|item| item.removed_bytes).sum());
         let left: u64 = receipt.map_or(0, |receipt| receipt.items.iter().map(|item| item.failed).sum());
         let detail = match (left, freed) {

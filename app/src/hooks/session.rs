@@ -170,6 +170,22 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+impl Session {
+    /// For tests of what needs one.
+    pub(crate) fn of_nobody() -> Self {
+        let state = PageState {
+            viewer: None,
+            host: String::new(),
+            version: String::new(),
+            now: Timestamp(0),
+            flash: None,
+            form: None,
+        };
+        Session::new(Start { state, icons: String::new() })
+    }
+}
+
 /// The session of this visit.
 pub(crate) fn session() -> Session {
     expect_context::<Session>()

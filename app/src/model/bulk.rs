@@ -221,6 +221,10 @@ impl BulkFilter {
     }
 }
 
+/// Before it everything ends that ends.
+const END_OF_TIME: Timestamp = Timestamp(253_402_300_799_999);
+
+/// What the list shows under a query: where its order leaves out jobs that have not ended, so does the filter.
 impl From<&JobQuery> for BulkFilter {
     fn from(query: &JobQuery) -> Self {
         let words: Vec<&str> = query.phases.iter().map(|phase| phase.as_str()).collect();
@@ -229,7 +233,7 @@ impl From<&JobQuery> for BulkFilter {
             kind: query.kind,
             q: query.q.clone(),
             created_by: query.created_by.clone(),
-            finished_before: None,
+            finished_before: query.sort.leaves_out_unended().then_some(END_OF_TIME),
         }
     }
 }
@@ -295,6 +299,74 @@ pub struct BulkPlan {
     /// Bytes on disk that a delete would free.
     pub bytes: u64,
     pub items: Vec<BulkPlanItem>,
+}
+
+impl BulkPlan {
+    /// Jobs on which the action would take effect.
+    #[must_use]
+    pub fn acts_on(&self) -> u64 {
+        jobs_with(&self.counts, BulkResult::Done)
+    }
+}
+
+/// So many jobs are acted on after a plain confirmation.
+const MAX_UNTYPED: u64 = 20;
+
+/// Acting on so many jobs, or with force, wants their number typed first.
+#[must_use]
+pub const fn wants_number(jobs: u64, force: bool) -> bool {
+    jobs > MAX_UNTYPED || force
+}
+
+/// What the console asks about before it begins a bulk: the query of `/bulk/new`. In URLs `action=cancel`, and either
+/// `job=<id>` as often as wanted (or `page=<id>,<id>`), or `all=true` with the filter of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkQuestion {
+    pub action: BulkAction,
+    pub select: BulkSelect,
+    pub force: bool,
+}
+
+impl BulkQuestion {
+    /// Reads name and value pairs of a URL; unknown names are left alone.
+    ///
+    /// # Errors
+    /// A sentence that names the parameter and what it takes.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let pairs: Vec<_> = pairs.into_iter().collect();
+        let (mut action, mut all, mut force, mut ids) = (None, false, false, Vec::new());
+        for (name, value) in &pairs {
+            match *name {
+                "action" => action = value.parse().ok(),
+                "all" => all = *value == "true",
+                "force" => force = *value == "true",
+                "job" | "page" => {
+                    for id in value.split(',').filter(|id| !id.is_empty()) {
+                        ids.push(id.parse().map_err(|_| format!("`{name}`: `{id}` is no id of a job."))?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let action = action.ok_or_else(|| "`action` takes cancel or delete.".to_owned())?;
+        let select =
+            if all { BulkSelect::Filter((&JobQuery::from_pairs(pairs)?).into()) } else { BulkSelect::Ids(ids) };
+        Ok(BulkQuestion { action, select, force })
+    }
+
+    /// The request for its dry run.
+    #[must_use]
+    pub fn dry_run(self) -> BulkRequest {
+        BulkRequest {
+            action: self.action,
+            select: self.select,
+            reason: None,
+            notes: None,
+            force: self.force,
+            keep_files: false,
+            dry_run: true,
+        }
+    }
 }
 
 /// How far a bulk is.
@@ -435,11 +507,34 @@ mod tests {
     }
 
     #[test]
+    fn a_question_takes_ids_or_the_filter_of_the_list() {
+        let (one, two) = (JobId(1), JobId(2));
+        let (first, both) = (one.to_string(), format!("{one},{two}"));
+        let read = |pairs: &[(&'static str, &str)]| BulkQuestion::from_pairs(pairs.iter().copied());
+        let named = read(&[("action", "cancel"), ("job", &first), ("page", &both), ("phase", "failed")]).unwrap();
+        assert_eq!((named.select, named.force), (BulkSelect::Ids(vec![one, one, two]), false));
+        let all = read(&[("all", "true"), ("job", &first), ("phase", "failed"), ("action", "delete")]).unwrap();
+        let filter = BulkFilter { phase: Some("failed".to_owned()), ..BulkFilter::default() };
+        assert_eq!((all.action, all.select), (BulkAction::Delete, BulkSelect::Filter(filter)));
+        assert!(read(&[("job", &first)]).unwrap_err().contains("`action`"));
+        assert!(read(&[("action", "cancel"), ("job", "x")]).unwrap_err().contains("`job`"));
+    }
+
+    #[test]
+    fn many_jobs_or_force_want_the_number_typed() {
+        assert!(!wants_number(20, false));
+        assert!(wants_number(21, false) && wants_number(1, true));
+    }
+
+    #[test]
     fn a_filter_is_the_query_of_the_list() {
         let filter = BulkFilter { phase: Some("active,failed".to_owned()), ..BulkFilter::default() };
         let query = filter.query().unwrap();
         assert!(query.phases.contains(&Phase::Matching) && query.phases.contains(&Phase::Failed));
         assert_eq!(BulkFilter::from(&query).query().unwrap(), query);
+        let ended = JobQuery { sort: super::super::page::JobSort::FinishedLatest, ..query };
+        let before = BulkFilter::from(&ended).finished_before;
+        assert_eq!(before.map(|at| at.to_string()).as_deref(), Some("9999-12-31T23:59:59.999Z"));
         assert!(BulkFilter { phase: Some("runing".to_owned()), ..BulkFilter::default() }.query().is_err());
     }
 }

@@ -19,8 +19,8 @@ pub mod unit;
 
 pub use audit::{AuditAction, AuditEvent, Source};
 pub use bulk::{
-    Bulk, BulkAction, BulkCount, BulkFilter, BulkItem, BulkItemQuery, BulkPlan, BulkPlanItem, BulkRequest, BulkResult,
-    BulkSelect, BulkState,
+    Bulk, BulkAction, BulkCount, BulkFilter, BulkItem, BulkItemQuery, BulkPlan, BulkPlanItem, BulkQuestion,
+    BulkRequest, BulkResult, BulkSelect, BulkState,
 };
 pub use error::{ErrorCode, Problem};
 pub use id::{BulkId, JobId, RunId};

@@ -56,6 +56,15 @@ impl JobSort {
         }
     }
 
+    /// Jobs that have not ended have no place in it.
+    #[must_use]
+    pub const fn leaves_out_unended(self) -> bool {
+        match self {
+            JobSort::FinishedLatest | JobSort::FinishedEarliest => true,
+            JobSort::NewestFirst | JobSort::OldestFirst | JobSort::NameAscending | JobSort::NameDescending => false,
+        }
+    }
+
     /// The words that people read.
     #[must_use]
     pub const fn label(self) -> &'static str {

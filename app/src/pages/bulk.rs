@@ -6,7 +6,7 @@ use leptos_router::hooks::use_params_map;
 use super::{borrowed, instead, load, not_found, page, query_pairs};
 use crate::{
     backend::{Answer, Backend, SharedBackend},
-    components::{icon::icon, phase},
+    components::{icon::icon, phase, progress::bar},
     hooks::{
         clock,
         poll::keep_current,
@@ -104,6 +104,7 @@ fn title(bulk: &Bulk) -> String {
 fn meta(session: Session, bulk: &Bulk) -> AnyView {
     let (tone, look) = match bulk.state {
         BulkState::Running => (phase::tone(Phase::InProgress), "active"),
+        BulkState::Done if jobs_with(&bulk.counts, BulkResult::Failed) > 0 => (phase::tone(Phase::Partial), "partial"),
         BulkState::Done => (phase::tone(Phase::Completed), "completed"),
         BulkState::Aborted => (phase::tone(Phase::Cancelled), "cancelled"),
     };
@@ -135,8 +136,23 @@ fn progress(bulk: &Bulk) -> AnyView {
         BulkAction::Cancel => String::new(),
     };
     let words = format!("{} of {} jobs have their result{freed}.", text::count(over), text::count(total));
+    let jobs = |result| jobs_with(&bulk.counts, result);
+    let (done, failed) = (jobs(BulkResult::Done), jobs(BulkResult::Failed));
+    let unchanged = over.saturating_sub(done + failed);
+    let parts =
+        [("succeeded", done), ("failed", failed), ("cancelled", unchanged), ("running", jobs(BulkResult::Working))];
     view! {
-        <progress aria-label="Jobs with a result" max=total.max(1).to_string() value=over.to_string()></progress>
+        <div
+            class="progress"
+            role="progressbar"
+            aria-label="Jobs with a result"
+            aria-valuemin="0"
+            aria-valuemax=total.max(1).to_string()
+            aria-valuenow=over.to_string()
+            aria-valuetext=words.clone()
+        >
+            {bar(&parts, total, true)}
+        </div>
         <p role="status">{words}</p>
     }
     .into_any()
@@ -209,6 +225,7 @@ fn row(session: Session, action: BulkAction, item: &BulkItem) -> AnyView {
                 <div class="job-name">
                     <a href=place>{name}</a>
                     <span class="mono">{item.job_id.short()}</span>
+                    {item.detail.clone().map(|why| view! { <span class="narrow-only">{why}</span> })}
                 </div>
             </td>
             <td><span class="badge" data-tone=look(item.result)>{icon(look(item.result))}{item.result.label()}</span></td>

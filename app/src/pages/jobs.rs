@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::{borrowed, instead, load, page, query_pairs};
 use crate::{
     backend::{Backend, SharedBackend},
-    components::{filters, icon::icon, job_row, notice},
+    components::{bulk_bar, bulk_dialog::bulk_dialog, filters, icon::icon, job_row, notice},
     hooks::{
         follow::actions,
         poll::keep_current,
@@ -43,11 +43,13 @@ fn loaded(session: Session, query: Memo<JobQuery>, wrong: Signal<Option<String>>
         }
     });
     let ids = Memo::new(move |_| list.with(|list| list.items.iter().map(|job| job.job_id).collect::<Vec<_>>()));
+    let selection = actions.selection;
+    Effect::new(move |_| selection.seen(&bulk_bar::rows(list)));
     let chips = (move || list.with(|list| filters::chips(&query.get(), &list.counts))).into_any();
     let empty = Memo::new(move |_| ids.with(Vec::is_empty));
     let table = view! {
         <table class="grid-table jobs-table" role="table" aria-label="Jobs">
-            {move || head(&query.get())}
+            {move || head(&query.get(), bulk_bar::select_page(selection, list))}
             <tbody role="rowgroup">
                 <For each=move || ids.get() key=|id| id.0 let:id>
                     {job_row::row(session, actions, list, id)}
@@ -65,8 +67,12 @@ fn loaded(session: Session, query: Memo<JobQuery>, wrong: Signal<Option<String>>
         </div>
         {filters::form(session, query, wrong, chips)}
         {refresh_problem(session, live.problem)}
-        <section class="panel jobs" aria-label="Jobs" hidden=move || empty.get()>{table}</section>
-        <Show when=move || empty.get()>{nothing(&query.get_untracked())}</Show>
+        <form class="bulk-form" method="get" action=console::NEW_BULK>
+            <section class="panel jobs" aria-label="Jobs" hidden=move || empty.get()>{table}</section>
+            {move || empty.get().then(|| nothing(&query.get_untracked()))}
+            {bulk_bar::bar(session, selection, query, list)}
+        </form>
+        {move || selection.asking.get().map(|action| bulk_dialog(session, selection, action))}
     }
     .into_any();
     page(session, "Jobs", "page", body)
@@ -83,7 +89,7 @@ fn refresh_problem(_session: Session, problem: RwSignal<Option<Problem>>) -> Any
     .into_any()
 }
 
-fn head(query: &JobQuery) -> AnyView {
+fn head(query: &JobQuery, select_page: AnyView) -> AnyView {
     let (sort, arrow, turned) = match query.sort {
         JobSort::NewestFirst => (Some("descending"), Some(icon("arrow-down")), JobSort::OldestFirst),
         JobSort::OldestFirst => (Some("ascending"), None, JobSort::NewestFirst),
@@ -95,6 +101,7 @@ fn head(query: &JobQuery) -> AnyView {
     view! {
         <thead role="rowgroup">
             <tr role="row">
+                <th role="columnheader" scope="col" class="c-check">{select_page}</th>
                 <th role="columnheader" scope="col" class="c-name">"Name"</th>
                 <th role="columnheader" scope="col" class="c-kind">"Kind"</th>
                 <th role="columnheader" scope="col" class="c-phase">"Phase"</th>

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod job;
 mod jobs;
+pub(crate) mod new_bulk;
 pub(crate) mod new_job;
 pub(crate) mod removal;
 pub(crate) mod removals;

@@ -5,8 +5,8 @@ use std::future::Future;
 use app::{
     backend::{Answer, Backend},
     model::{
-        Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, FormOptions, Job, JobId, JobList, JobQuery,
-        LogPage, LogQuery, MatchResults, Page, Plan, Receipt, Unit, UnitQuery,
+        Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, FormOptions, Job, JobId,
+        JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, Receipt, Unit, UnitQuery,
     },
 };
 
@@ -66,6 +66,11 @@ impl Backend for EngineBackend {
     fn removal(&self, id: JobId) -> Answer<Receipt> {
         let state = self.0.clone();
         answer(async move { state.engine.receipt(id).await })
+    }
+
+    fn bulk_plan(&self, request: BulkRequest) -> Answer<BulkPlan> {
+        let state = self.0.clone();
+        answer(async move { state.engine.plan_bulk(&request, state.config.bulk.max_jobs).await })
     }
 
     fn bulk(&self, id: BulkId) -> Answer<Bulk> {

@@ -49,14 +49,22 @@ pub(crate) async fn begin(State(state): State<AppState>, caller: Caller, request
     let key = idempotency_key(request.headers())?;
     let bytes = body::read(request, body::MAX_JSON).await?;
     let request: BulkRequest = body::parse(&bytes, ErrorCode::InvalidBulk)?;
-    let limit = state.config.bulk.max_jobs;
     if request.dry_run {
-        return Ok(Json(state.engine.plan_bulk(&request, limit).await?).into_response());
+        return Ok(Json(state.engine.plan_bulk(&request, state.config.bulk.max_jobs).await?).into_response());
     }
     let hash = request_hash("POST", paths::api::BULK, &secret::hex(&Sha256::digest(&bytes)));
-    let (engine, actor) = (state.engine.clone(), caller.actor());
-    let key = key.map(|key| (key, hash));
-    accepted(to_the_end(async move { engine.begin_bulk(&actor, request, limit, key).await }).await?)
+    accepted(begin_as(&state, &caller, request, key.map(|key| (key, hash))).await?)
+}
+
+/// The beginning of API and form alike.
+pub(crate) async fn begin_as(
+    state: &AppState,
+    caller: &Caller,
+    request: BulkRequest,
+    idempotency: Option<(String, String)>,
+) -> Answer<Bulk> {
+    let (engine, actor, limit) = (state.engine.clone(), caller.actor(), state.config.bulk.max_jobs);
+    Ok(to_the_end(async move { engine.begin_bulk(&actor, request, limit, idempotency).await }).await?)
 }
 
 fn accepted(bulk: Bulk) -> Answer<Response> {

@@ -3,8 +3,8 @@
 use app::{
     backend::{Flash, Tone},
     model::{
-        BulkId, CancelAnswer, CancelOutcome, CancelRequest, DeleteAnswer, DeleteStatus, ErrorCode, JobId, RerunRequest,
-        RerunUnits, split_words,
+        Bulk, BulkId, BulkQuestion, BulkRequest, CancelAnswer, CancelOutcome, CancelRequest, DeleteAnswer,
+        DeleteStatus, ErrorCode, JobId, RerunRequest, RerunUnits, bulk::wants_number, split_words,
     },
     paths::console,
 };
@@ -20,7 +20,7 @@ use super::{
     AppState,
     auth::Caller,
     bulk::{self, BulkPath},
-    extract::JobPath,
+    extract::{JobPath, Pairs, invalid_query},
     jobs::{SubmitBody, rerun_as, submit_reserved, to_the_end},
     pages,
     problem::{Answer, Failure},
@@ -101,6 +101,11 @@ fn gone(state: &AppState, id: JobId, failure: &Failure) -> Option<Response> {
     }
 }
 
+/// A textarea sends its line ends as two characters, and counts them as one.
+fn notes_of(typed: &Typed) -> Option<String> {
+    typed.text("reason").map(|text| text.replace("\r\n", "\n"))
+}
+
 /// `POST /jobs/{job_id}/cancel` with `reason` (the API's `notes`) and `force`.
 pub(crate) async fn cancel(
     State(state): State<AppState>,
@@ -111,9 +116,7 @@ pub(crate) async fn cancel(
     form: Fields,
 ) -> Response {
     let typed = Typed::new(form);
-    // A textarea sends its line ends as two characters, and counts them as one.
-    let notes = typed.text("reason").map(|text| text.replace("\r\n", "\n"));
-    let request = CancelRequest { reason: None, notes, force: typed.ticked("force") };
+    let request = CancelRequest { reason: None, notes: notes_of(&typed), force: typed.ticked("force") };
     let (engine, actor) = (state.engine.clone(), caller.actor());
     let answer = to_the_end(async move { engine.cancel(&actor, id, request).await }).await;
     match answer.map_err(Failure::from) {
@@ -211,6 +214,53 @@ pub(crate) async fn retry_removal(
             pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, Vec::new()).await
         }
     }
+}
+
+/// `POST /bulk/new` with the question in the query, and `reason`, `keep_files`, `number` (typed), `shown` (how many jobs
+/// the page said).
+pub(crate) async fn new_bulk(
+    State(state): State<AppState>,
+    caller: Caller,
+    pairs: Pairs,
+    uri: Uri,
+    headers: HeaderMap,
+    form: Fields,
+) -> Response {
+    let typed = Typed::new(form);
+    match try_new_bulk(&state, &caller, &pairs, &typed).await {
+        Ok(bulk) => go(&state, &console::bulk(bulk.bulk_id), None),
+        Err(failure) => pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, typed.0).await,
+    }
+}
+
+async fn try_new_bulk(state: &AppState, caller: &Caller, pairs: &Pairs, typed: &Typed) -> Answer<Bulk> {
+    let question = BulkQuestion::from_pairs(pairs.iter()).map_err(invalid_query)?;
+    let request = BulkRequest {
+        notes: notes_of(typed),
+        keep_files: typed.ticked("keep_files"),
+        dry_run: false,
+        ..question.dry_run()
+    };
+    let jobs = state.engine.plan_bulk(&request, state.config.bulk.max_jobs).await?.acts_on();
+    agreed(typed, jobs, request.force)?;
+    bulk::begin_as(state, caller, request, None).await
+}
+
+/// What is begun must be what the page said: a filter may match more jobs by now. Fewer harm nobody.
+fn agreed(typed: &Typed, jobs: u64, force: bool) -> Answer<()> {
+    let refused = |detail| Err(Failure::new(ErrorCode::InvalidBulk, detail));
+    let shown = typed.text("shown").and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+    if jobs == 0 {
+        return refused("None of these jobs would be changed.".to_owned());
+    }
+    if jobs > shown {
+        return refused(format!("This would reach {jobs} jobs by now, not {shown}. Please look again."));
+    }
+    let number = typed.text("number").unwrap_or_default().replace([',', ' '], "");
+    if wants_number(shown, force) && number != shown.to_string() {
+        return refused(format!("Type {shown}, the number of jobs, to confirm."));
+    }
+    Ok(())
 }
 
 /// `POST /bulk/{bulk_id}/abort`

@@ -216,6 +216,7 @@ fn page_routes(state: &AppState) -> Router<AppState> {
         .route(console::REMOVALS, get(pages::page))
         .route("/removals/{job_id}", get(pages::page))
         .route("/removals/{job_id}/retry", post(forms::retry_removal))
+        .route(console::NEW_BULK, get(pages::page).post(forms::new_bulk))
         .route("/bulk/{bulk_id}", get(pages::page))
         .route("/bulk/{bulk_id}/abort", post(forms::abort_bulk))
         .route("/bulk/{bulk_id}/retry", post(forms::retry_bulk))

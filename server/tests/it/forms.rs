@@ -143,11 +143,71 @@ async fn each_page_asks_for_its_content_once() {
     let server = Server::start().await;
     let cookie = server.sign_in().await;
     let id = server.submit_endless("busy", 1).await;
-    let pages = ["/jobs", "/jobs/new", "/removals", "/audit"].map(str::to_owned);
+    let pages = ["/jobs", "/jobs/new", "/removals", "/audit", "/bulk/new?action=cancel&all=true"].map(str::to_owned);
     let of_job = ["", "/cancel", "/delete"].map(|question| format!("/jobs/{id}{question}"));
     for path in pages.into_iter().chain(of_job) {
         let page = server.send(server.bare("GET", &path).header("cookie", &cookie)).await.text();
         // Who is signed in, and the content.
         assert_eq!(page.matches("__RESOLVED_RESOURCES[").count(), 2, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn many_jobs_are_asked_about_and_acted_on_with_plain_forms() {
+    let server = Server::start().await;
+    let cookie = server.sign_in().await;
+    let page = async |path: &str| server.send(server.bare("GET", path).header("cookie", &cookie)).await;
+    let post = async |path: &str, fields: &[(&str, &str)]| server.post_form(&cookie, path, fields).await;
+    let done = server.submit_done("done").await;
+    let (one, two) = (server.submit_endless("one", 1).await, server.submit_endless("two", 1).await);
+    let list = page("/jobs").await.text();
+    for part in
+        [format!("name=\"job\" value=\"{one}\""), format!("{two},{one},{done}"), "action=\"/bulk/new\"".to_owned()]
+    {
+        assert!(list.contains(&part), "{part}");
+    }
+
+    // Cancel, by ticked boxes.
+    let question = format!("/bulk/new?action=cancel&job={one}&job={done}&page={one},{two}");
+    let asked = page(&question).await;
+    assert_eq!(asked.status, 200);
+    for part in ["Cancel 2 Jobs?", "Will be cancelled", "Have ended already", "Confirm Cancellation"] {
+        assert!(asked.text().contains(part), "{part}");
+    }
+    assert!(!asked.text().contains("name=\"number\""), "two jobs need no number");
+    let more = post(&question, &[("shown", "1")]).await;
+    assert_eq!(more.status, 422);
+    assert!(more.text().contains("This would reach 2 jobs by now, not 1."), "{}", more.text());
+    assert_eq!(server.job(&one).await["phase"], "in_progress");
+    let (place, _) = led_to(&post(&question, &[("shown", "2"), ("reason", "line\r\ntwo")]).await);
+    assert!(place.starts_with("/bulk/") && place.len() > 20, "{place}");
+    server.wait_phase(&one, "cancelled").await;
+    assert_eq!(server.wait_phase(&two, "cancelled").await["cancellation"]["notes"], "line\ntwo");
+    let nothing = post(&question, &[("shown", "2")]).await;
+    assert_eq!(nothing.status, 422, "there is nothing left to cancel");
+
+    // Delete, by the filter, with force: the number is wanted.
+    let active = server.submit_endless("active", 1).await;
+    let without = page("/bulk/new?action=delete&all=true&phase=active,cancelled").await.text();
+    assert!(without.contains("Delete 2 Jobs?") && without.contains("Stop 1 active job first"), "{without}");
+    let question = "/bulk/new?action=delete&all=true&phase=active,cancelled&force=true";
+    assert!(page(question).await.text().contains("name=\"number\""));
+    for number in ["", "2"] {
+        let refused = post(question, &[("shown", "3"), ("number", number)]).await;
+        assert_eq!(refused.status, 422);
+        assert!(refused.text().contains("Type 3, the number of jobs, to confirm."), "{}", refused.text());
+    }
+    assert_eq!(server.job(&active).await["phase"], "in_progress");
+    let (place, _) = led_to(&post(question, &[("shown", "3"), ("number", "3")]).await);
+    let bulk = format!("/api{place}?wait=10s");
+    while server.get(&bulk).await.body["state"] == "running" {}
+    for id in [&one, &two, &active] {
+        assert_eq!(server.get(&format!("/api/jobs/{id}")).await.status, 404);
+    }
+    assert_eq!(server.job(&done).await["phase"], "completed", "the filter did not name it");
+
+    for wrong in ["/bulk/new", "/bulk/new?action=stop", "/bulk/new?action=cancel&job=x"] {
+        assert_eq!(page(wrong).await.status, 400, "{wrong}");
+        assert_eq!(post(wrong, &[]).await.status, 400, "{wrong}");
     }
 }
