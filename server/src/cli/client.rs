@@ -73,7 +73,7 @@ impl Client {
                 (origin, target)
             }
         };
-        let http = reqwest::Client::builder()
+        let http = batches::client_builder(&target.base)
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             .redirect(reqwest::redirect::Policy::none())
@@ -285,9 +285,7 @@ fn local_target(data_dir: Option<&std::path::Path>, token: Option<&str>) -> Outc
 fn base_of(server: &str) -> Outcome<String> {
     let full = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
     match full.split_once("://") {
-        Some(("http", rest)) if !rest.is_empty() => Ok(full.trim_end_matches('/').to_owned()),
-        Some(("https", _)) => Err(Fault::usage("This build speaks no https.")
-            .hint("Through a tunnel: ssh -L 8080:127.0.0.1:8080 HOST, then --server http://127.0.0.1:8080.")),
+        Some(("http" | "https", rest)) if !rest.is_empty() => Ok(full.trim_end_matches('/').to_owned()),
         Some(_) | None => {
             Err(Fault::usage(format!("`{server}` is no address of a server."))
                 .hint("It looks like http://127.0.0.1:8080."))
@@ -332,7 +330,8 @@ mod tests {
     fn an_address_is_taken_as_people_write_it() {
         assert_eq!(base_of("127.0.0.1:8080").unwrap(), "http://127.0.0.1:8080");
         assert_eq!(base_of("http://belay.example/").unwrap(), "http://belay.example");
-        for server in ["ftp://x", "http://", "https://belay.example"] {
+        assert_eq!(base_of("https://belay.example/").unwrap(), "https://belay.example");
+        for server in ["ftp://x", "http://", "https://"] {
             assert_eq!(base_of(server).unwrap_err().exit, Exit::Usage, "{server}");
         }
     }

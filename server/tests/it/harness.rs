@@ -105,7 +105,7 @@ impl Server {
         let path = folder.path().join("belay.toml");
         std::fs::write(&path, config).unwrap();
         let started = start_program(&data_dir, &path).await;
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let client = batches::client_builder("http://").redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Server {
             child: started.child,
             address: started.address,

@@ -1,0 +1,26 @@
+//! Batch APIs of model providers: a file of requests is uploaded, a batch is made of it, followed, cancelled, its
+//! results are fetched and what is left at the provider is deleted.
+//!
+//! This crate knows providers and nothing of jobs, stores or engines. [`Provider`] is what all of them can do, with
+//! [`Capabilities`] for what only some can.
+//!
+//! Three rules run through it:
+//! - **Nothing is sent twice that costs twice.** [`Provider::create`] is tried once; when its answer is lost the error is
+//!   [`Error::Unclear`], and [`Provider::find_by_tag`] tells what became of it.
+//! - **A provider's word is kept as it came** ([`Batch::raw_state`]) beside our reading of it ([`State`]); an unknown word
+//!   is [`State::Unknown`], never an error.
+//! - **Keys are [`Secret`]s**: they go into one header, and into no message, no log and no `Debug`.
+
+mod batch;
+mod error;
+mod provider;
+mod secret;
+mod settings;
+mod tls;
+
+pub use batch::{Batch, BatchError, Counts, Outputs, Source, State, UnixMillis, Usage};
+pub use error::{Error, Result};
+pub use provider::{CancelAnswer, Capabilities, Create, Deletion, Page, Provider, RemoteFile};
+pub use secret::{KeyFrom, Secret};
+pub use settings::{Settings, Shape};
+pub use tls::client_builder;

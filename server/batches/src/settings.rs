@@ -1,0 +1,83 @@
+//! `[providers.NAME]`: where a provider is and how it is spoken to.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::KeyFrom;
+
+/// The shape of an API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// OpenAI's files and batches, and everything that speaks like them.
+    Openai,
+    /// The Gemini Developer API.
+    Gemini,
+}
+
+/// One `[providers.NAME]` of the configuration. Everything but the shape has a default.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub shape: Shape,
+    /// Where its API begins: `https://api.openai.com/v1`, `https://generativelanguage.googleapis.com`.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Environment variable that holds the key; default `OPENAI_API_KEY`, `GEMINI_API_KEY`.
+    #[serde(default)]
+    pub key_env: Option<String>,
+    /// File that holds the key, mode 0600; instead of a variable.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+    /// `OpenAI-Organization`.
+    #[serde(default)]
+    pub organization: Option<String>,
+    /// `OpenAI-Project`.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// `v1beta` (default) or `v1`, for Gemini.
+    #[serde(default)]
+    pub api_version: Option<String>,
+    /// What the service can do beside its shape: some that speak like OpenAI delete batches too.
+    #[serde(default)]
+    pub delete_batch: Option<bool>,
+}
+
+impl Settings {
+    /// The provider's own service, with the key from the usual variable.
+    #[must_use]
+    pub fn of(shape: Shape) -> Settings {
+        Settings {
+            shape,
+            base_url: None,
+            key_env: None,
+            key_file: None,
+            organization: None,
+            project: None,
+            api_version: None,
+            delete_batch: None,
+        }
+    }
+
+    /// Where the API begins, without a slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        let base = self.base_url.as_deref().unwrap_or(match self.shape {
+            Shape::Openai => "https://api.openai.com/v1",
+            Shape::Gemini => "https://generativelanguage.googleapis.com",
+        });
+        base.trim_end_matches('/')
+    }
+
+    /// Where the key comes from; a file goes before a variable.
+    #[must_use]
+    pub fn key_from(&self) -> KeyFrom {
+        match (&self.key_file, &self.key_env, self.shape) {
+            (Some(path), _, _) => KeyFrom::File(path.clone()),
+            (None, Some(name), _) => KeyFrom::Variable(name.clone()),
+            (None, None, Shape::Openai) => KeyFrom::Variable("OPENAI_API_KEY".to_owned()),
+            (None, None, Shape::Gemini) => KeyFrom::Variable("GEMINI_API_KEY".to_owned()),
+        }
+    }
+}
