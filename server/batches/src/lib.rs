@@ -2,7 +2,7 @@
 //! results are fetched and what is left at the provider is deleted.
 //!
 //! This crate knows providers and nothing of jobs, stores or engines. [`Provider`] is what all of them can do, with
-//! [`Capabilities`] for what only some can.
+//! [`Capabilities`] for what only some can; [`connect`] makes one from its [`Settings`].
 //!
 //! Three rules run through it:
 //! - **Nothing is sent twice that costs twice.** [`Provider::create`] is tried once; when its answer is lost the error is
@@ -13,14 +13,34 @@
 
 mod batch;
 mod error;
+mod gemini;
+mod http;
+mod openai;
+mod pages;
 mod provider;
 mod secret;
 mod settings;
 mod tls;
+mod transfer;
+mod wire;
+
+use std::sync::Arc;
 
 pub use batch::{Batch, BatchError, Counts, Outputs, Source, State, UnixMillis, Usage};
 pub use error::{Error, Result};
+pub use pages::all_batches;
 pub use provider::{CancelAnswer, Capabilities, Create, Deletion, Page, Provider, RemoteFile};
 pub use secret::{KeyFrom, Secret};
 pub use settings::{Settings, Shape};
 pub use tls::client_builder;
+
+/// A provider as its settings say. The key is read now; nothing is sent.
+///
+/// # Errors
+/// [`Error::KeyMissing`] and [`Error::Unusable`], with the variable, file or setting to mend.
+pub fn connect(settings: &Settings) -> Result<Arc<dyn Provider>> {
+    Ok(match settings.shape {
+        Shape::Openai => Arc::new(openai::Openai::new(settings)?),
+        Shape::Gemini => Arc::new(gemini::Gemini::new(settings)?),
+    })
+}

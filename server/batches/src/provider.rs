@@ -148,3 +148,12 @@ pub trait Provider: Send + Sync {
     /// [`Error::Unsupported`](crate::Error::Unsupported) without [`Capabilities::delete_files`].
     async fn delete_file(&self, id: &str) -> Result<Deletion>;
 }
+
+/// A tag is looked for in names and metadata; it must come back as it went.
+pub(crate) fn check_tag(tag: &str) -> Result<()> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if tag.is_empty() || tag.len() > 64 || !tag.bytes().all(is_plain) {
+        return Err(crate::Error::Unusable(format!("`{tag}` cannot be the tag of a batch.")));
+    }
+    Ok(())
+}

@@ -1,10 +1,10 @@
 //! `[providers.NAME]`: where a provider is and how it is spoken to.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::KeyFrom;
+use crate::{Capabilities, KeyFrom, gemini, openai};
 
 /// The shape of an API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,6 +78,25 @@ impl Settings {
             (None, Some(name), _) => KeyFrom::Variable(name.clone()),
             (None, None, Shape::Openai) => KeyFrom::Variable("OPENAI_API_KEY".to_owned()),
             (None, None, Shape::Gemini) => KeyFrom::Variable("GEMINI_API_KEY".to_owned()),
+        }
+    }
+
+    /// What the service can do: known without its key.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        let usual = match self.shape {
+            Shape::Openai => openai::CAPABILITIES,
+            Shape::Gemini => gemini::CAPABILITIES,
+        };
+        Capabilities { delete_batch: self.delete_batch.unwrap_or(usual.delete_batch), ..usual }
+    }
+
+    /// How long the service tries before it lets a batch expire: known without its key.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        match self.shape {
+            Shape::Openai => openai::DEADLINE,
+            Shape::Gemini => gemini::DEADLINE,
         }
     }
 }

@@ -1,0 +1,80 @@
+//! Fields as providers send them: missing, `null`, or an integer as text. Absent is `None`, whichever way.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::UnixMillis;
+
+/// A text that is there and not empty.
+pub(crate) fn text(value: &Value, name: &str) -> Option<String> {
+    value.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// A count: a number (also `3.0`) or digits as text.
+pub(crate) fn count(value: &Value, name: &str) -> Option<u64> {
+    match value.get(name)? {
+        Value::Number(number) => {
+            // A float beyond the range ends at its border.
+            number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64))
+        }
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Seconds since 1970 (OpenAI) or RFC 3339 (Google, others). Zero is how some say "not yet".
+pub(crate) fn time(value: &Value, name: &str) -> Option<UnixMillis> {
+    let since = match value.get(name)? {
+        Value::Number(number) => Duration::try_from_secs_f64(number.as_f64()?).ok()?,
+        Value::String(text) => match text.parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => humantime::parse_rfc3339_weak(text).ok()?.duration_since(UNIX_EPOCH).ok()?,
+        },
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    UnixMillis::try_from(since.as_millis()).ok().filter(|millis| *millis > 0)
+}
+
+/// The items of a list; none where there is no list.
+pub(crate) fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// A field that is there and not `null`.
+pub(crate) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    value.get(name).filter(|field| !field.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn null_empty_and_missing_are_the_same() {
+        let value = json!({"a": null, "b": "", "c": "x"});
+        assert_eq!((text(&value, "a"), text(&value, "b"), text(&value, "z")), (None, None, None));
+        assert_eq!(text(&value, "c").as_deref(), Some("x"));
+        assert_eq!((count(&value, "a"), time(&value, "a")), (None, None));
+        assert!(items(&value, "a").is_empty());
+    }
+
+    #[test]
+    fn a_count_may_be_text() {
+        let value = json!({"n": 3, "s": "3", "f": 3.0, "minus": -1, "word": "three"});
+        assert_eq!((count(&value, "n"), count(&value, "s"), count(&value, "f")), (Some(3), Some(3), Some(3)));
+        assert_eq!((count(&value, "minus"), count(&value, "word")), (None, None));
+    }
+
+    #[test]
+    fn a_time_is_seconds_or_rfc_3339() {
+        let value =
+            json!({"s": 1_714_508_499, "t": "1714508499", "r": "2024-04-30T20:21:39.123456789Z", "z": 0, "x": "now"});
+        assert_eq!(time(&value, "s"), Some(1_714_508_499_000));
+        assert_eq!(time(&value, "t"), Some(1_714_508_499_000));
+        assert_eq!(time(&value, "r"), Some(1_714_508_499_123));
+        assert_eq!((time(&value, "z"), time(&value, "x")), (None, None));
+    }
+}
