@@ -2,7 +2,9 @@
 //! results are fetched and what is left at the provider is deleted.
 //!
 //! This crate knows providers and nothing of jobs, stores or engines. [`Provider`] is what all of them can do, with
-//! [`Capabilities`] for what only some can; [`connect`] makes one from its [`Settings`].
+//! [`Capabilities`] for what only some can; [`connect`] makes one from its [`Settings`]. Beside the network are the parts
+//! that need none: [`requests`] checks a file before it is sent, [`results`] joins answers to requests, [`prices`] says
+//! what it cost, [`records`] reads what other tools wrote down.
 //!
 //! Three rules run through it:
 //! - **Nothing is sent twice that costs twice.** [`Provider::create`] is tried once; when its answer is lost the error is
@@ -19,8 +21,11 @@ mod ids;
 mod lines;
 mod openai;
 mod pages;
+pub mod prices;
 mod provider;
+pub mod records;
 pub mod requests;
+pub mod results;
 mod secret;
 mod settings;
 mod tls;

@@ -160,8 +160,7 @@ pub fn check(path: &Path, rules: &Rules, stop: &AtomicBool) -> Result<Checked, R
     let mut lines = Lines::open(path).map_err(&fault)?;
     let mut checker =
         Checker { rules, checked, ids: HashMap::new(), state: RandomState::new(), blank: None, texts: 0, line: 0 };
-    loop {
-        let Some(line) = lines.next().map_err(&fault)? else { break };
+    while let Some(line) = lines.next().map_err(&fault)? {
         let is_first = checker.line == 0;
         checker.line += 1;
         match line {
@@ -169,7 +168,7 @@ pub fn check(path: &Path, rules: &Rules, stop: &AtomicBool) -> Result<Checked, R
             Line::Text(text) if is_first && begins_with_mark(text) => checker.mark(),
             Line::Text(text) => checker.text(text),
         }
-        if checker.line % 256 == 0 {
+        if checker.line.is_multiple_of(256) {
             ReadError::unless(stop)?;
         }
     }
