@@ -9,12 +9,13 @@ CONFIG ?= server/sample/belay.toml
 # nextest where it is installed; cargo's own runner does as well.
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
 LOGS := target/test-logs
+GOOGLE_GENAI := 3.4.0
 
 # Views of erased type: a quarter of the WebAssembly and a quarter of the compile time (leptos, "erase_components").
 # Browser and server must agree on it, so it is set for every build below.
 export RUSTFLAGS := --cfg erase_components
 
-.PHONY: help build bundle wasm-target run test lint programs unit browser bench fmt
+.PHONY: help build bundle wasm-target run test lint programs google-genai unit browser bench fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,7 @@ lint: wasm-target
 	@if command -v rustup >/dev/null; then rustup component add rustfmt clippy >/dev/null 2>&1 || true; fi
 	cargo fmt --check
 	cargo clippy --release -p belay-vision --all-targets -- -D warnings
+	cargo clippy --release -p belay-batches --all-targets -- -D warnings
 	cargo clippy --release -p belay-server --all-targets -- -D warnings
 	cargo clippy --release -p belay-app --features ssr --all-targets -- -D warnings
 	cargo clippy --release -p belay-frontend --bin bundle -- -D warnings
@@ -58,9 +60,20 @@ programs:
 	command -v busybox >/dev/null || missing="$$missing busybox"; \
 	[ -z "$$missing" ] || .ci/apt-install $$missing
 
+# Google's own client checks the double of Gemini. Debian has the module venv without what fills a new environment.
+google-genai: target/google-genai/.$(GOOGLE_GENAI)
+
+target/google-genai/.$(GOOGLE_GENAI):
+	@rm -rf target/google-genai
+	@python3 -c 'import ensurepip' 2>/dev/null || .ci/apt-install python3-venv
+	@python3 -m venv target/google-genai && target/google-genai/bin/pip install -q google-genai==$(GOOGLE_GENAI)
+	@touch $@
+
 unit: programs
 	@failed=0; \
+	$(MAKE) --no-print-directory google-genai || failed=1; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-vision || failed=1; \
+	cargo $(RUNNER) --release --no-fail-fast -p belay-batches || failed=1; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-server || failed=1; \
 	cargo $(RUNNER) --release --no-fail-fast -p belay-app --features ssr || failed=1; \
 	exit $$failed
@@ -75,6 +88,7 @@ bench: build ffmpeg ## measure speed, size and accuracy, print the tables
 	fi
 	cargo run --release -p belay-vision --example accuracy -- target/accuracy \
 		$$([ -x target/opencv/bin/python ] && echo --python target/opencv/bin/python)
+	cargo bench -p belay-batches --bench files
 	BELAY_BENCH_SET=$(CURDIR)/target/accuracy cargo bench -p belay-server
 
 fmt: ## format the Rust sources

@@ -199,6 +199,11 @@ impl Http {
         }
     }
 
+    /// Reads an answer to its end of which only the head is wanted: before that it is not known to be whole.
+    pub(crate) async fn finish(&self, mut response: Response) -> Result<()> {
+        self.read(&mut response, LARGEST_ERROR).await.map(|_| ())
+    }
+
     /// The body, or its first `limit` and some more bytes.
     async fn read(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>> {
         let mut body = Vec::new();

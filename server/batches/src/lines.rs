@@ -2,7 +2,8 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
+    io::{self, BufRead as _, BufReader, Read as _},
+    os::unix::fs::FileExt as _,
     path::Path,
 };
 
@@ -55,28 +56,31 @@ impl Lines {
         Ok(Some(Line::Text(&self.line)))
     }
 
-    /// The line that begins at `begin`, which an earlier pass found to be no longer than it may be.
-    pub(crate) fn at(&mut self, begin: u64) -> io::Result<&[u8]> {
-        if begin != self.next {
-            // Within the buffer nothing is read again: results mostly come in about the order of the requests.
-            match i64::try_from(begin).ok().zip(i64::try_from(self.next).ok()) {
-                Some((to, from)) => self.reader.seek_relative(to - from)?,
-                None => {
-                    self.reader.seek(SeekFrom::Start(begin))?;
-                }
-            }
-            self.next = begin;
-        }
-        self.next()?;
-        Ok(&self.line)
-    }
-
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     pub(crate) fn begin(&self) -> u64 {
         self.begin
+    }
+}
+
+/// A file of which single lines are read, where an earlier pass found them.
+pub(crate) struct Spots {
+    file: File,
+    line: Vec<u8>,
+}
+
+impl Spots {
+    pub(crate) fn open(path: &Path) -> io::Result<Spots> {
+        Ok(Spots { file: File::open(path)?, line: Vec::new() })
+    }
+
+    /// Exactly these bytes: what lies around them may be far away next time.
+    pub(crate) fn read(&mut self, begin: u64, length: usize) -> io::Result<&[u8]> {
+        self.line.resize(length, 0);
+        self.file.read_exact_at(&mut self.line, begin)?;
+        Ok(&self.line)
     }
 }
 
@@ -97,8 +101,10 @@ mod tests {
             begins.push(lines.begin());
         }
         assert_eq!(lines.next().unwrap(), None);
-        assert_eq!(lines.at(begins[4]).unwrap(), b"last");
-        assert_eq!(lines.at(begins[0]).unwrap(), b"a");
-        assert_eq!(lines.at(begins[2]).unwrap(), b"b");
+        let mut spots = Spots::open(&path).unwrap();
+        assert_eq!(spots.read(begins[4], 4).unwrap(), b"last");
+        assert_eq!(spots.read(begins[0], 1).unwrap(), b"a");
+        assert_eq!(spots.read(begins[2], 1).unwrap(), b"b");
+        assert!(spots.read(begins[4], 5).is_err());
     }
 }

@@ -18,7 +18,7 @@ use self::answer::{Answer, Head};
 use crate::{
     Usage,
     ids::{IdHash, hash},
-    lines::{Line, Lines},
+    lines::{Line, Lines, Spots},
     requests::ReadError,
 };
 
@@ -180,6 +180,7 @@ pub fn join(join: &Join<'_>, stop: &AtomicBool) -> Result<Totals, ReadError> {
 struct Place {
     output: usize,
     begin: u64,
+    length: usize,
     is_success: bool,
     is_used: bool,
 }
@@ -198,18 +199,20 @@ fn index(
         while let Some(line) = lines.next().map_err(&fault)? {
             let head = match line {
                 Line::Text(text) if text.trim_ascii().is_empty() => continue,
-                Line::Text(text) => Head::read(text).and_then(|head| Some((hash(state, &head.id?), head.is_success))),
+                Line::Text(text) => {
+                    Head::read(text).and_then(|head| Some((hash(state, &head.id?), head.is_success, text.len())))
+                }
                 Line::TooLong => None,
             };
             let begin = lines.begin();
             if lines.number().is_multiple_of(256) {
                 ReadError::unless(stop)?;
             }
-            let Some((id, is_success)) = head else {
+            let Some((id, is_success, length)) = head else {
                 totals.unreadable += 1;
                 continue;
             };
-            let place = Place { output, begin, is_success, is_used: false };
+            let place = Place { output, begin, length, is_success, is_used: false };
             match index.entry(id) {
                 std::collections::hash_map::Entry::Vacant(entry) => {
                     entry.insert(place);
@@ -226,13 +229,13 @@ fn index(
     Ok(index)
 }
 
-fn open(outputs: &[PathBuf]) -> Result<Vec<Lines>, ReadError> {
-    outputs.iter().map(|path| Lines::open(path).map_err(ReadError::of(path))).collect()
+fn open(outputs: &[PathBuf]) -> Result<Vec<Spots>, ReadError> {
+    outputs.iter().map(|path| Spots::open(path).map_err(ReadError::of(path))).collect()
 }
 
-fn read_at(outputs: &mut [Lines], paths: &[PathBuf], place: &Place) -> Result<Answer, ReadError> {
+fn read_at(outputs: &mut [Spots], paths: &[PathBuf], place: &Place) -> Result<Answer, ReadError> {
     let fault = ReadError::of(&paths[place.output]);
-    let line = outputs[place.output].at(place.begin).map_err(&fault)?;
+    let line = outputs[place.output].read(place.begin, place.length).map_err(&fault)?;
     // It could be read a moment ago.
     Answer::read(line)
         .ok_or_else(|| fault(std::io::Error::new(std::io::ErrorKind::InvalidData, "changed while it was read")))

@@ -100,7 +100,7 @@ async fn send_piece(
         .body(Body::from(piece));
     let exchange = async {
         let response = http.send(request).await?;
-        if is_last { http.json(response).await.map(Some) } else { Ok(None) }
+        if is_last { http.json(response).await.map(Some) } else { http.finish(response).await.map(|()| None) }
     };
     in_time(http, exchange).await
 }
