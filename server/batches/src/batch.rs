@@ -179,6 +179,9 @@ mod tests {
             ("JOB_STATE_PARTIALLY_SUCCEEDED", State::Partial),
             ("BATCH_STATE_EXPIRED", State::Expired),
             ("BATCH_STATE_UNSPECIFIED", State::Unknown),
+            ("CANCELLATION_REQUESTED", State::Cancelling),
+            ("TIMEOUT_EXCEEDED", State::Expired),
+            ("ended", State::Succeeded),
             ("thinking_about_it", State::Unknown),
             ("", State::Unknown),
         ] {

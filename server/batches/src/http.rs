@@ -18,6 +18,10 @@ use crate::{Error, KeyFrom, Result, Secret, Settings, client_builder, wire};
 /// A host that does not take the connection by then is away.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// Servers close what is idle, many after 5 s: a request that meets that moment is lost, and one that costs money is then
+/// unclear.
+const IDLE: Duration = Duration::from_secs(4);
+
 /// An answer that is no file is here by then, also when it comes byte by byte.
 const ANSWER: Duration = Duration::from_secs(90);
 
@@ -76,6 +80,7 @@ impl Http {
         }
         let client = client_builder(text)
             .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
             // Followed by hand: reqwest takes only some headers off on the way to another host, and a key is in any.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("belay/", env!("CARGO_PKG_VERSION")))
