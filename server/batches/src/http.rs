@@ -34,6 +34,9 @@ const LARGEST_ANSWER: usize = 96 << 20;
 /// Much more than any sentence.
 const LARGEST_ERROR: usize = 64 << 10;
 
+/// Characters of a provider's message that are kept.
+const LONGEST_MESSAGE: usize = 1_000;
+
 /// Times that a harmless request is sent again.
 const TRIES_AGAIN: usize = 3;
 
@@ -227,7 +230,7 @@ impl Http {
         let body = self.read(&mut response, LARGEST_ERROR).await.unwrap_or_default();
         let told = Told::read(&body);
         let mut message = match &told.message {
-            Some(message) => self.key.redact(message),
+            Some(message) => self.key.redact(&message.chars().take(LONGEST_MESSAGE).collect::<String>()),
             None => format!("{method} {} answers {status}", url.path()),
         };
         if let Some(id) = headers.get("x-request-id").and_then(|value| value.to_str().ok()) {
@@ -355,7 +358,7 @@ impl Told {
             let text = text.trim();
             // Pages for people are of no use here.
             let is_sentence = !text.is_empty() && !text.starts_with('<');
-            let message = is_sentence.then(|| text.chars().take(300).collect());
+            let message = is_sentence.then(|| text.to_owned());
             return Told { message, ..Told::default() };
         };
         let value = value.get(0).cloned().unwrap_or(value);

@@ -162,7 +162,14 @@ impl Provider for Openai {
     }
 
     async fn find_by_tag(&self, tag: &str, since: UnixMillis) -> Result<Option<Batch>> {
-        pages::find_by_tag(self, tag, since).await
+        pages::find(self, since, |batch| batch.tag.as_deref() == Some(tag)).await
+    }
+
+    async fn find_created(&self, tag: &str, input_file: &str, since: UnixMillis) -> Result<Option<Batch>> {
+        let is_it = |batch: &Batch| {
+            batch.tag.as_deref() == Some(tag) || batch.input_file.as_deref().is_some_and(|file| file == input_file)
+        };
+        pages::find(self, since, is_it).await
     }
 
     async fn get(&self, id: &str) -> Result<Batch> {

@@ -36,16 +36,20 @@ pub async fn all_batches(provider: &dyn Provider, most: usize) -> Result<Vec<Bat
     }
 }
 
-/// The batch with this tag. Ends early only in a list that has been newest first so far, once it is past `since`: the order is not
+/// The first batch of which `is_it` holds. Ends early only in a list that has been newest first so far, once it is past `since`: the order is not
 /// promised anywhere, and a batch that is not found is made again.
-pub(crate) async fn find_by_tag(provider: &dyn Provider, tag: &str, since: UnixMillis) -> Result<Option<Batch>> {
+pub(crate) async fn find(
+    provider: &dyn Provider,
+    since: UnixMillis,
+    is_it: impl Fn(&Batch) -> bool + Send,
+) -> Result<Option<Batch>> {
     let mut order = Order::default();
     let mut cursors = Cursors::default();
     let mut cursor = None;
     loop {
         let page = provider.list(cursor.as_deref()).await?;
         for batch in page.items {
-            if batch.tag.as_deref() == Some(tag) {
+            if is_it(&batch) {
                 return Ok(Some(batch));
             }
             order.see(batch.created_at);

@@ -113,6 +113,13 @@ pub trait Provider: Send + Sync {
     /// See [`Error`](crate::Error); a list that could not be read to its end is an error, not a `None`.
     async fn find_by_tag(&self, tag: &str, since: UnixMillis) -> Result<Option<Batch>>;
 
+    /// As [`Provider::find_by_tag`], and by the file that it was to be made of: it finds a batch also where a service takes
+    /// no metadata. For a file that was uploaded for this batch alone.
+    ///
+    /// # Errors
+    /// As there.
+    async fn find_created(&self, tag: &str, input_file: &str, since: UnixMillis) -> Result<Option<Batch>>;
+
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) when the provider does not have it (any more).
     async fn get(&self, id: &str) -> Result<Batch>;

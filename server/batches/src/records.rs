@@ -17,7 +17,7 @@
 //!
 //! What is no record is told, and does not keep the others from being read.
 
-use std::{fs, io::Read as _, path::Path};
+use std::{collections::HashSet, fs, io::Read as _, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +48,8 @@ pub struct Records {
     pub records: Vec<Record>,
     /// Sentences about what could not be read.
     pub faults: Vec<String>,
+    #[serde(skip)]
+    seen: HashSet<String>,
 }
 
 impl Records {
@@ -99,8 +101,11 @@ impl Records {
 
     fn push(&mut self, what: &str, value: &Value, id: Option<&str>) {
         match record(value, id) {
-            Some(record) if self.records.iter().any(|known| known.batch_id == record.batch_id) => {}
-            Some(record) => self.records.push(record),
+            Some(record) => {
+                if self.seen.insert(record.batch_id.clone()) {
+                    self.records.push(record);
+                }
+            }
             None => self.faults.push(format!("{what} names no batch.")),
         }
     }

@@ -70,7 +70,10 @@ async fn send(http: &Http, target: &Url, file: &mut File, path: &Path, bytes: u6
         };
         let Some(pause) = pause_before_next(&error, &mut pauses_left) else { return Err(unclear_if_sent(error)) };
         sleep(pause).await;
-        match http.patiently(|| received(http, target)).await? {
+        // Where it does not say how far it came, whoever called has to look what is there.
+        let position =
+            http.patiently(|| received(http, target)).await.map_err(|_| Error::Unclear(error.to_string()))?;
+        match position {
             Position::At(received) if received <= bytes => offset = received,
             Position::Finished(answer) => return Ok(answer),
             Position::At(_) => return Err(Error::Garbage { what: "more bytes received than there are".to_owned() }),

@@ -52,6 +52,8 @@ pub(crate) struct Manners {
     pub(crate) repeats_cursor: bool,
     /// Lists begin with the oldest.
     pub(crate) oldest_first: bool,
+    /// What it is told as metadata it forgets.
+    pub(crate) forgets_metadata: bool,
     /// The body of a result is JSON as text.
     pub(crate) bodies_as_text: bool,
 }
@@ -405,6 +407,9 @@ impl Double {
             "request_counts": if batch.state == "validating" { Value::Null } else { counts },
             "metadata": batch.metadata, "usage": if is_over(batch.state) { usage } else { Value::Null },
         });
+        if self.manners.forgets_metadata {
+            shown["metadata"] = Value::Null;
+        }
         if self.manners.leaves_out {
             shown.as_object_mut().unwrap().retain(|_, field| !field.is_null());
         }

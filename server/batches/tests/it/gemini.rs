@@ -140,6 +140,19 @@ async fn a_large_file_goes_up_in_pieces_and_on_from_where_it_broke() {
 }
 
 #[tokio::test]
+async fn an_upload_that_breaks_where_nobody_says_how_far_it_came_is_unclear() {
+    let (double, scene) = scene().await;
+    double.faults.script(Method::POST, "upload_id", 1, Fault::DoneButLost);
+    double.faults.script(Method::POST, "upload_id", 1, Fault::Answer(404, Vec::new(), String::new()));
+    let path = scene.requests(Shape::Gemini, 1);
+    let unclear = scene.provider.upload(&path, "job.jsonl").await;
+    assert!(matches!(unclear, Err(Error::Unclear(_))), "{unclear:?}");
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    let found = scene.provider.find_file("job.jsonl", bytes).await.unwrap().unwrap();
+    assert_eq!(double.files(), [found.id]);
+}
+
+#[tokio::test]
 async fn a_download_goes_on_where_it_broke() {
     let (double, scene) = scene().await;
     let file = scene.provider.upload(&scene.requests(Shape::Gemini, 50), "f").await.unwrap();
@@ -160,6 +173,8 @@ async fn a_create_whose_answer_is_lost_is_found_by_its_tag() {
         double.add_foreign("belay:tag-99 almost");
     }
     let found = scene.provider.find_by_tag("tag-9", 0).await.unwrap().unwrap();
+    let file = found.input_file.as_deref().unwrap();
+    assert_eq!(scene.provider.find_created("other", file, 0).await.unwrap().unwrap().id, found.id);
     assert_eq!(double.batches()[0], found.id);
     assert_eq!(double.faults.count(&Method::POST, ":batchGenerateContent"), 1);
 }

@@ -1,9 +1,13 @@
 //! Lists that are not as in the documents: nothing is found twice, nothing is missed, and every walk ends.
 
 use axum::http::Method;
-use batches::{Shape, State, all_batches};
+use batches::{Error, Shape, State, all_batches};
 
-use crate::{doubles::openai::Manners, openai::scene};
+use crate::{
+    doubles::{faults::Fault, openai::Manners},
+    openai::scene,
+    order,
+};
 
 #[tokio::test]
 async fn null_and_missing_read_the_same() {
@@ -55,6 +59,20 @@ async fn a_batch_is_found_by_its_tag_on_any_page_and_in_any_order() {
 }
 
 #[tokio::test]
+async fn a_service_that_forgets_metadata_is_searched_by_the_file() {
+    let (double, scene) = scene().await;
+    double.behave(Manners { forgets_metadata: true, ..Manners::default() });
+    let file = scene.provider.upload(&scene.requests(Shape::Openai, 1), "job.jsonl").await.unwrap();
+    assert_eq!(scene.provider.find_created("mine", &file.id, 0).await.unwrap(), None);
+    double.faults.script(Method::POST, "/batches", 1, Fault::DoneButLost);
+    let lost = scene.provider.create(&order(Shape::Openai, &file.id, "mine")).await;
+    assert!(matches!(lost, Err(Error::Unclear(_))));
+    assert_eq!(scene.provider.find_by_tag("mine", 0).await.unwrap(), None);
+    let found = scene.provider.find_created("mine", &file.id, 0).await.unwrap().unwrap();
+    assert_eq!(double.batches(), [found.id]);
+}
+
+#[tokio::test]
 async fn a_search_ends_early_where_the_newest_come_first() {
     let (double, scene) = scene().await;
     for age in (1..=500).rev() {
@@ -69,7 +87,7 @@ async fn an_item_without_an_id_costs_nobody_the_list() {
     let (double, scene) = scene().await;
     let body =
         r#"{"object":"list","data":[{"id":null},{"status":7},{"id":"batch_1","status":["?"]}],"has_more":false}"#;
-    let odd = crate::doubles::faults::Fault::Answer(200, Vec::new(), body.to_owned());
+    let odd = Fault::Answer(200, Vec::new(), body.to_owned());
     double.faults.script(Method::GET, "/batches", 1, odd);
     let page = scene.provider.list(None).await.unwrap();
     assert_eq!(page.items.iter().map(|batch| batch.id.as_str()).collect::<Vec<_>>(), ["batch_1"]);
