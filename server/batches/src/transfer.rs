@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use futures::{Stream, StreamExt as _};
@@ -153,6 +152,3 @@ fn goes_on(response: &Response, have: u64) -> bool {
         && response.status() == StatusCode::PARTIAL_CONTENT
         && range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")))
 }
-
-/// How long to wait for a provider that has to look at a file first.
-pub(crate) const FILE_READY: Duration = Duration::from_secs(60);

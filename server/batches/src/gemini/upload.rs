@@ -15,12 +15,14 @@ use super::wire_types::remote_file;
 use crate::{
     Error, RemoteFile, Result,
     http::{Http, SILENCE, pause_before_next, pauses, unclear_if_sent},
-    transfer::{self, FILE_READY},
-    wire,
+    transfer, wire,
 };
 
 /// Bytes of a piece, as Google's own library cuts them.
 const PIECE: u64 = 8 << 20;
+
+/// How long to wait for a provider that has to look at a file first.
+const FILE_READY: Duration = Duration::from_secs(60);
 
 const COMMAND: &str = "X-Goog-Upload-Command";
 const OFFSET: &str = "X-Goog-Upload-Offset";

@@ -192,8 +192,7 @@ async fn a_rejected_key_is_named_by_its_origin_and_shown_nowhere() {
     assert!(text.contains(&format!("the file {}", scene.path("key").display())), "{text}");
     assert!(text.contains("Incorrect API key provided: [key]."), "{text}");
     assert!(!text.contains("sk-wrong"), "{text}");
-    let asked = &double.faults.asked()[0];
-    assert!(asked.headers["authorization"].is_sensitive() || !asked.path.contains("sk-wrong"));
+    assert!(double.faults.asked().iter().all(|asked| !asked.path.contains("sk-wrong")), "never in an address");
 }
 
 #[tokio::test]
