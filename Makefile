@@ -53,12 +53,14 @@ lint: wasm-target
 	cargo clippy --release -p belay-frontend --bin bundle -- -D warnings
 	cargo clippy --profile wasm-release -p belay-frontend --lib --target wasm32-unknown-unknown -- -D warnings
 
-# ffmpeg reads videos; the tests of kind `hosts` start OpenSSH servers, and try the shells that hosts have.
+# ffmpeg reads videos; the tests of kind `hosts` start OpenSSH servers, and try the shells that hosts have; those of batches
+# a provider from npm.
 programs:
 	@missing=; command -v ffmpeg >/dev/null || missing=ffmpeg; \
 	command -v /usr/sbin/sshd >/dev/null || missing="$$missing openssh-server openssh-client"; \
 	command -v busybox >/dev/null || missing="$$missing busybox"; \
 	[ -z "$$missing" ] || .ci/apt-install $$missing
+	@server/tests/aimock/setup
 
 # Google's own client checks the double of Gemini. Debian has the module venv without what fills a new environment.
 google-genai: target/google-genai/.$(GOOGLE_GENAI)

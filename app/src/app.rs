@@ -126,6 +126,7 @@ fn routes() -> AnyView {
             <Route path=path!("/removals/:id") view=guarded(later::removal) ssr=SsrMode::Async />
             <Route path=path!("/bulk/new") view=guarded(later::new_bulk) ssr=SsrMode::Async />
             <Route path=path!("/bulk/:id") view=guarded(later::bulk) ssr=SsrMode::Async />
+            <Route path=path!("/providers") view=guarded(later::providers) ssr=SsrMode::Async />
             <Route path=path!("/audit") view=guarded(later::audit) ssr=SsrMode::Async />
             <Route path=path!("/sign-in") view=guarded(pages::sign_in) ssr=SsrMode::Async />
         </Routes>

@@ -9,8 +9,9 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, FormOptions, Job, JobId,
-    JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, Problem, Receipt, Timestamp, Unit, UnitQuery,
+    Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, FormOptions, Job, JobExtras,
+    JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, Problem, ProviderInfo, Receipt,
+    RemoteBatchPage, RequestQuery, RequestRow, Timestamp, Unit, UnitQuery,
 };
 
 /// What a question comes to.
@@ -42,6 +43,14 @@ pub trait Backend: Send + Sync {
     fn bulk(&self, id: BulkId) -> Answer<Bulk>;
     /// A page of its jobs, with their results.
     fn bulk_items(&self, id: BulkId, query: BulkItemQuery) -> Answer<Page<BulkItem>>;
+    /// What [`Backend::job`] leaves out in the browser.
+    fn job_extras(&self, id: JobId) -> Answer<JobExtras>;
+    /// A page of the requests of a batch with their results.
+    fn requests(&self, id: JobId, query: RequestQuery) -> Answer<Page<RequestRow>>;
+    /// The providers of the configuration.
+    fn providers(&self) -> Answer<Vec<ProviderInfo>>;
+    /// A page of what one of them has.
+    fn remote_batches(&self, provider: String, cursor: Option<String>) -> Answer<RemoteBatchPage>;
     /// A page of the audit.
     fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>>;
     /// What the new-job form may offer.
@@ -103,6 +112,22 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 
     fn bulk_items(&self, id: BulkId, query: BulkItemQuery) -> Answer<Page<BulkItem>> {
         B::bulk_items(self, id, query)
+    }
+
+    fn job_extras(&self, id: JobId) -> Answer<JobExtras> {
+        B::job_extras(self, id)
+    }
+
+    fn requests(&self, id: JobId, query: RequestQuery) -> Answer<Page<RequestRow>> {
+        B::requests(self, id, query)
+    }
+
+    fn providers(&self) -> Answer<Vec<ProviderInfo>> {
+        B::providers(self)
+    }
+
+    fn remote_batches(&self, provider: String, cursor: Option<String>) -> Answer<RemoteBatchPage> {
+        B::remote_batches(self, provider, cursor)
     }
 
     fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>> {

@@ -20,8 +20,9 @@ use crate::{
     backend::{Answer, Backend},
     model::{
         Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, CancelAnswer,
-        CancelRequest, DeleteAnswer, FormOptions, Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page,
-        Plan, Problem, Receipt, RerunRequest, Unit, UnitQuery,
+        CancelRequest, CheckRequest, CheckedInput, DeleteStatus, FormOptions, Job, JobExtras, JobId, JobList, JobQuery,
+        LogPage, LogQuery, MatchResults, Page, Plan, Problem, ProviderInfo, Receipt, ReceiptState, RemoteBatchPage,
+        RequestQuery, RequestRow, RerunRequest, Unit, UnitQuery,
     },
     paths::api,
 };
@@ -214,6 +215,22 @@ impl Backend for HttpBackend {
         answer(api::bulk_items(id, &query))
     }
 
+    fn job_extras(&self, id: JobId) -> Answer<JobExtras> {
+        answer(api::job(id))
+    }
+
+    fn requests(&self, id: JobId, query: RequestQuery) -> Answer<Page<RequestRow>> {
+        answer(api::requests(id, &query))
+    }
+
+    fn providers(&self) -> Answer<Vec<ProviderInfo>> {
+        answer(api::PROVIDERS.to_owned())
+    }
+
+    fn remote_batches(&self, provider: String, cursor: Option<String>) -> Answer<RemoteBatchPage> {
+        answer(api::remote_batches(&provider, cursor.as_deref()))
+    }
+
     fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>> {
         answer(api::audit(cursor.as_deref()))
     }
@@ -236,11 +253,41 @@ pub async fn cancel(id: JobId, request: &CancelRequest) -> Result<CancelAnswer, 
     decode(&reply)
 }
 
+/// What is needed of the answer to a delete ([`DeleteAnswer`](crate::model::DeleteAnswer)) by whoever asked for it.
+#[derive(serde::Deserialize)]
+pub struct Deleted {
+    pub status: DeleteStatus,
+    #[serde(default)]
+    pub receipt: Option<Removal>,
+}
+
+/// What is needed of a [`Receipt`] beside its page: reading all of it is 3 kB that the list would have to load.
+#[derive(serde::Deserialize)]
+pub struct Removal {
+    pub state: ReceiptState,
+    pub items: Vec<RemovedItem>,
+}
+
+/// See [`Removal`].
+#[derive(serde::Deserialize)]
+pub struct RemovedItem {
+    pub removed_bytes: u64,
+    pub failed: u64,
+}
+
+/// The removal of a job, in short.
+///
+/// # Errors
+/// The server's problem, or one with the code [`NETWORK`].
+pub async fn removal(id: JobId) -> Result<Removal, Problem> {
+    decode(&exchange(Method::GET, &api::removal(id), &[], None, DEADLINE_MS).await?)
+}
+
 /// Removes a job.
 ///
 /// # Errors
 /// The server's problem, or one with the code [`NETWORK`].
-pub async fn delete(id: JobId, force: bool, keep_files: bool) -> Result<DeleteAnswer, Problem> {
+pub async fn delete(id: JobId, force: bool, keep_files: bool) -> Result<Deleted, Problem> {
     let reply =
         exchange(Method::DELETE, &api::delete(id, force, false, keep_files), &[], None, LONG_DEADLINE_MS).await?;
     decode(&reply)
@@ -268,6 +315,15 @@ struct Begun {
 pub async fn begin_bulk(request: &BulkRequest) -> Result<BulkId, Problem> {
     let reply = exchange(Method::POST, api::BULK, &[], Some(&json(request)), DEADLINE_MS).await?;
     decode::<Begun>(&reply).map(|begun| begun.bulk_id)
+}
+
+/// Has a file of requests on the server looked into. Nothing is sent on.
+///
+/// # Errors
+/// The server's problem, or one with the code [`NETWORK`].
+pub async fn check_batch(request: &CheckRequest) -> Result<CheckedInput, Problem> {
+    let reply = exchange(Method::POST, api::CHECK_BATCH, &[], Some(&json(request)), LONG_DEADLINE_MS).await?;
+    decode(&reply)
 }
 
 /// Tries again to remove what a removal left.

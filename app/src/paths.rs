@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{BulkId, BulkItemQuery, JobId, JobQuery, Kind, LogQuery, UnitQuery};
+use crate::model::{BulkId, BulkItemQuery, JobId, JobQuery, Kind, LogQuery, RequestQuery, UnitQuery};
 
 /// `base` with `pairs` as a percent-encoded query.
 #[must_use]
@@ -34,7 +34,7 @@ pub fn encode(text: &str) -> String {
 
 /// Pages of the console.
 pub mod console {
-    use super::{BulkId, JobId, JobQuery, Kind, with_query};
+    use super::{BulkId, JobId, JobQuery, Kind, encode, with_query};
 
     pub const JOBS: &str = "/jobs";
     pub const NEW_JOB: &str = "/jobs/new";
@@ -42,6 +42,7 @@ pub mod console {
     /// The question before an action on many jobs; its query is a
     /// [`BulkQuestion`](crate::model::BulkQuestion). Also the target of its form (POST).
     pub const NEW_BULK: &str = "/bulk/new";
+    pub const PROVIDERS: &str = "/providers";
     pub const AUDIT: &str = "/audit";
     pub const SIGN_IN: &str = "/sign-in";
     /// Form target: ends the session.
@@ -52,7 +53,9 @@ pub mod console {
     pub fn new_job(kind: Kind) -> String {
         match kind {
             Kind::Files => NEW_JOB.to_owned(),
-            Kind::ProductMatching | Kind::Hosts => format!("{NEW_JOB}?kind={kind}"),
+            Kind::ProductMatching | Kind::Hosts | Kind::OpenaiBatch | Kind::GeminiBatch => {
+                format!("{NEW_JOB}?kind={kind}")
+            }
         }
     }
 
@@ -116,6 +119,30 @@ pub mod console {
         format!("/bulk/{id}/retry")
     }
 
+    /// The providers with the batches of one of them.
+    #[must_use]
+    pub fn provider(name: &str) -> String {
+        with_query(PROVIDERS, &[("provider", name.to_owned())])
+    }
+
+    /// Form target: makes a job of a batch that none knows.
+    #[must_use]
+    pub fn adopt(provider: &str, batch_id: &str) -> String {
+        format!("{PROVIDERS}/{}/batches/{}/adopt", encode(provider), encode(batch_id))
+    }
+
+    /// Form target: cancels a batch that no job knows.
+    #[must_use]
+    pub fn cancel_remote(provider: &str, batch_id: &str) -> String {
+        format!("{PROVIDERS}/{}/batches/{}/cancel", encode(provider), encode(batch_id))
+    }
+
+    /// Form target: asks the provider of a job now.
+    #[must_use]
+    pub fn refresh(id: JobId) -> String {
+        format!("/jobs/{id}/refresh")
+    }
+
     /// Form target: tries the removal of what was left again.
     #[must_use]
     pub fn retry_removal(id: JobId) -> String {
@@ -125,7 +152,7 @@ pub mod console {
 
 /// The REST API.
 pub mod api {
-    use super::{BulkId, BulkItemQuery, JobId, JobQuery, LogQuery, UnitQuery, with_query};
+    use super::{BulkId, BulkItemQuery, JobId, JobQuery, LogQuery, RequestQuery, UnitQuery, encode, with_query};
 
     pub const JOBS: &str = "/api/jobs";
     pub const REMOVALS: &str = "/api/removals";
@@ -256,6 +283,48 @@ pub mod api {
     #[must_use]
     pub fn retry_bulk(id: BulkId) -> String {
         format!("/api/bulk/{id}/retry")
+    }
+
+    /// The providers of the configuration.
+    pub const PROVIDERS: &str = "/api/providers";
+    /// POST: what a file of requests holds, before anything is sent.
+    pub const CHECK_BATCH: &str = "/api/batches/check";
+
+    /// What a provider has, also what no job knows.
+    #[must_use]
+    pub fn remote_batches(provider: &str, cursor: Option<&str>) -> String {
+        let pairs: Vec<_> = cursor.into_iter().map(|cursor| ("cursor", cursor.to_owned())).collect();
+        with_query(&format!("{PROVIDERS}/{}/batches", encode(provider)), &pairs)
+    }
+
+    /// POST: make a job of a batch that none knows.
+    #[must_use]
+    pub fn adopt_batch(provider: &str, batch_id: &str) -> String {
+        format!("{PROVIDERS}/{}/batches/{}/adopt", encode(provider), encode(batch_id))
+    }
+
+    /// POST: cancel a batch that no job knows.
+    #[must_use]
+    pub fn cancel_remote_batch(provider: &str, batch_id: &str) -> String {
+        format!("{PROVIDERS}/{}/batches/{}/cancel", encode(provider), encode(batch_id))
+    }
+
+    /// POST: make jobs of another tool's records.
+    #[must_use]
+    pub fn import_batches(provider: &str) -> String {
+        format!("{PROVIDERS}/{}/import", encode(provider))
+    }
+
+    /// The requests of a batch with their results.
+    #[must_use]
+    pub fn requests(id: JobId, query: &RequestQuery) -> String {
+        with_query(&format!("/api/jobs/{id}/requests"), &query.to_pairs())
+    }
+
+    /// POST: ask its provider now.
+    #[must_use]
+    pub fn refresh(id: JobId) -> String {
+        format!("/api/jobs/{id}/refresh")
     }
 
     /// The audit.

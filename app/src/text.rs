@@ -1,6 +1,6 @@
 //! Numbers and times as people read them. Times are UTC.
 
-use crate::model::{PhaseCount, Timestamp, UnitStatus};
+use crate::model::{CostRange, PhaseCount, Timestamp, UnitStatus};
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -52,6 +52,26 @@ pub fn bytes(number: u64) -> String {
         0
     };
     format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+/// `under $0.0001`, `$0.0042`, `$1.50`, `$1,234.00`: two decimals, four below ten cents.
+#[must_use]
+pub fn dollars(amount: f64) -> String {
+    let amount = amount.max(0.0);
+    if amount > 0.0 && amount < 0.0001 {
+        return "under $0.0001".to_owned();
+    }
+    if amount > 0.0 && amount < 0.1 {
+        return format!("${amount:.4}");
+    }
+    let cents = (amount * 100.0).round() as u64;
+    format!("${}.{:02}", count(cents / 100), cents % 100)
+}
+
+/// `$1.50 to $12.25 (prices of 2026-09-01)`: an estimate, and what it was made with.
+#[must_use]
+pub fn dollar_range(range: &CostRange) -> String {
+    format!("{} to {} ({})", dollars(range.low), dollars(range.high), range.rate)
 }
 
 /// `451 ms`, `6.15 s`, `19.2 s`, `2 min 14 s`, `1 h 04 min`, `3 d 2 h`
@@ -163,6 +183,15 @@ mod tests {
         assert_eq!(bytes(21_000), "21.0 kB");
         assert_eq!(bytes(999_999), "1.00 MB");
         assert_eq!(bytes(1_940_000_000), "1.94 GB");
+    }
+
+    #[test]
+    fn small_amounts_are_not_rounded_away() {
+        assert_eq!(dollars(0.0), "$0.00");
+        assert_eq!(dollars(0.000_01), "under $0.0001");
+        assert_eq!(dollars(0.00421), "$0.0042");
+        assert_eq!(dollars(1.5), "$1.50");
+        assert_eq!(dollars(1_234.567), "$1,234.57");
     }
 
     #[test]

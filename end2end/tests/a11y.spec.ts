@@ -37,6 +37,7 @@ const PAGES: Record<string, (sorts: Sorts) => string> = {
   'new job': () => '/jobs/new',
   removals: () => '/removals',
   receipt: ({ removed }) => `/removals/${removed.job_id}`,
+  providers: () => '/providers',
   audit: () => '/audit',
   'deleted job': ({ removed }) => `/jobs/${removed.job_id}`,
   'not found': () => '/no-such-page',

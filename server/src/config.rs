@@ -1,6 +1,7 @@
 //! Configuration: `belay.toml`, environment, flags. Documented in README.md.
 
 pub mod hosts;
+pub mod providers;
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,10 @@ use std::{
 use app::model::Kind;
 use serde::Deserialize;
 
-use self::hosts::{HostConfig, SshConfig};
+use self::{
+    hosts::{HostConfig, SshConfig},
+    providers::ProviderConfig,
+};
 
 /// The whole of `belay.toml`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -29,8 +33,8 @@ pub struct Config {
     pub hosts: Vec<HostConfig>,
     /// `[host_groups]`: names of hosts under one name.
     pub host_groups: BTreeMap<String, Vec<String>>,
-    /// `[providers.NAME]`: for kinds that this build does not have. Taken, so that one file serves several versions.
-    pub providers: toml::Table,
+    /// `[providers.NAME]`: batch APIs that jobs may be sent to.
+    pub providers: BTreeMap<String, ProviderConfig>,
 }
 
 /// Why a configuration cannot be used.
@@ -97,6 +101,7 @@ impl Config {
             }
         }
         self.ssh.resolve(folder);
+        providers::check(&mut self.providers, folder)?;
         hosts::check(&mut self.hosts, &self.host_groups, folder)
     }
 }
@@ -217,9 +222,21 @@ mod tests {
     }
 
     #[test]
-    fn sections_of_kinds_to_come_are_taken() {
-        let text = "[providers.openai]\nbase_url = \"https://api.openai.com/v1\"";
+    fn a_provider_that_cannot_be_is_refused() {
+        let text = "[providers.openai]\nbase_url = \"https://api.openai.com/v1\"\napi_key_env = \"OPENAI_API_KEY\"";
         assert_eq!(load(text).unwrap().providers.len(), 1);
+        for (text, key) in [
+            ("[providers.a]\nbase_url = \"https://x/?key=1\"", "`providers.a.base_url`"),
+            ("[providers.a]\napi_key_env = \"K\"\napi_key_file = \"k\"", "`providers.a.api_key_file`"),
+            ("[providers.a]\ntype = \"anthropic\"", ":2: unknown variant `anthropic`"),
+            ("[providers.a]\napi_key = \"sk-1\"", ":2: unknown field `api_key`"),
+            ("[providers.a.prices.\"m\"]\ninput = -1.0\noutput = 1.0", "`providers.a.prices.m`"),
+            ("[providers.\"a/b\"]", "`providers.a/b`"),
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
+            assert!(!error.contains("sk-1"), "{error}");
+        }
     }
 
     #[test]

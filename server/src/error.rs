@@ -35,6 +35,9 @@ pub enum Error {
     /// No space left on the disk.
     #[error("no space left on the disk")]
     DiskFull,
+    /// A provider did not do it, or does not answer. A sentence without any key.
+    #[error("{0}")]
+    Provider(String),
     /// The server is stopping.
     #[error("the server is stopping")]
     ShuttingDown,
@@ -74,6 +77,7 @@ impl Error {
             Error::TooLarge(_) => ErrorCode::BodyTooLarge,
             Error::Busy => ErrorCode::StoreBusy,
             Error::DiskFull => ErrorCode::DiskFull,
+            Error::Provider(_) => ErrorCode::ProviderFailed,
             Error::ShuttingDown => ErrorCode::ShuttingDown,
             Error::Internal { .. } => ErrorCode::Internal,
         }

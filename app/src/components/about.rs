@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::{
-    model::{FilesSpec, HostsSpec, Job, PhaseClass, ProductMatchingSpec, Spec},
+    model::{BatchSpec, FilesSpec, HostsSpec, Job, PhaseClass, ProductMatchingSpec, Spec},
     text,
 };
 
@@ -12,7 +12,8 @@ const SEEN: usize = 3;
 /// Inputs that can be unfolded; the API has them all.
 const UNFOLDED: usize = 500;
 
-fn fact(term: &'static str, value: String) -> AnyView {
+/// A term and what it is.
+pub(crate) fn fact(term: &'static str, value: String) -> AnyView {
     view! { <dt>{term}</dt><dd>{value}</dd> }.into_any()
 }
 
@@ -90,12 +91,23 @@ fn hosts(spec: &HostsSpec) -> AnyView {
     .into_any()
 }
 
+fn batch(spec: &BatchSpec) -> AnyView {
+    view! {
+        {fact("Provider", spec.provider.clone())}
+        {spec.input.clone().map(|input| fact("Requests", input))}
+        {spec.model.clone().map(|model| fact("Model", model))}
+        {spec.adopted.clone().map(|id| fact("Adopted", id))}
+    }
+    .into_any()
+}
+
 /// What was asked for: it never changes.
-fn asked(job: &Job) -> Option<AnyView> {
-    job.spec.as_ref().map(|spec| match spec {
+fn asked(job: &Job, spec: Option<&Spec>) -> Option<AnyView> {
+    spec.map(|spec| match spec {
         Spec::Files(spec) => files(job, spec),
         Spec::ProductMatching(spec) => matching(spec),
         Spec::Hosts(spec) => hosts(spec),
+        Spec::Batch(spec) => batch(spec),
     })
 }
 
@@ -115,14 +127,14 @@ fn so_far(job: &Job) -> AnyView {
 }
 
 /// The panel.
-pub(crate) fn about(job: RwSignal<Job>) -> AnyView {
+pub(crate) fn about(job: RwSignal<Job>, spec: Option<&Spec>) -> AnyView {
     view! {
         <section class="panel" aria-labelledby="h-about">
             <div class="panel-head">
                 <h2 id="h-about">"Job"</h2>
             </div>
             <div class="panel-body">
-                <dl class="facts">{job.with_untracked(asked)}{move || job.with(so_far)}</dl>
+                <dl class="facts">{job.with_untracked(|job| asked(job, spec))}{move || job.with(so_far)}</dl>
             </div>
         </section>
     }
@@ -150,6 +162,7 @@ mod tests {
             allowed: Allowed::for_operator(Phase::InProgress),
             rerun_of: None,
             detail: None,
+            batch: None,
             spec: None,
             phases: Vec::new(),
             waiting: Vec::new(),

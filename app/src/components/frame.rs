@@ -63,6 +63,7 @@ pub(crate) fn topbar(session: Session) -> AnyView {
                 <nav class="nav" aria-label="Main">
                     <a href=console::JOBS aria-current=current(console::JOBS)>"Jobs"</a>
                     <a href=console::REMOVALS aria-current=current(console::REMOVALS)>"Removals"</a>
+                    <a href=console::PROVIDERS aria-current=current(console::PROVIDERS)>"Providers"</a>
                     <a href=console::AUDIT aria-current=current(console::AUDIT)>"Audit"</a>
                 </nav>
                 <div class="push">{live::indicator(session)}</div>

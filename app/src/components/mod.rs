@@ -4,6 +4,7 @@
 pub(crate) mod about;
 pub(crate) mod actions;
 pub(crate) mod artifacts;
+pub(crate) mod batch;
 pub(crate) mod bulk_bar;
 pub(crate) mod bulk_dialog;
 pub(crate) mod cancel_dialog;
@@ -24,6 +25,7 @@ pub(crate) mod panel;
 pub(crate) mod phase;
 pub(crate) mod progress;
 pub(crate) mod proof;
+pub(crate) mod requests;
 pub(crate) mod stopping;
 pub(crate) mod toast;
 pub(crate) mod units;

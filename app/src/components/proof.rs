@@ -63,12 +63,14 @@ fn title(cancellation: &Cancellation, runs: &[Unit]) -> String {
     }
 }
 
-fn subtitle(cancellation: &Cancellation) -> String {
+fn subtitle(job: &Job, cancellation: &Cancellation) -> String {
     let took = cancellation
         .cancelled_at
         .map(|at| format!("{} from request to proof. ", text::duration(at.millis_since(cancellation.requested_at))));
     let found = if cancellation.stop.unconfirmed > 0 {
         "What could not be observed is called unconfirmed; ask again with Resend."
+    } else if job.kind.provider_kind().is_some() {
+        "The provider says that it is over. What was done until then is kept."
     } else {
         "Belay looked after the signals and found nothing of this job running."
     };
@@ -78,13 +80,20 @@ fn subtitle(cancellation: &Cancellation) -> String {
 fn sums(job: &Job, cancellation: &Cancellation) -> AnyView {
     let stop = &cancellation.stop;
     let finished = job.progress.total.saturating_sub(stop.units);
-    let sums = [
+    let of_provider = [
+        ("Done", job.progress.succeeded + job.progress.failed, "requests"),
+        ("Not done", job.progress.cancelled, "requests"),
+        ("Unconfirmed", stop.unconfirmed, ""),
+    ];
+    let of_runs = [
         ("Finished before", finished, "kept"),
         ("Stopped", stop.stopped, "runs"),
         ("Never started", stop.never_started, "units"),
         ("Waiting", stop.waiting, ""),
         ("Unconfirmed", stop.unconfirmed, ""),
     ];
+    // A provider stops requests, of which a run has many.
+    let sums = if job.kind.provider_kind().is_some() { of_provider.to_vec() } else { of_runs.to_vec() };
     let sums = sums
         .into_iter()
         .map(|(term, number, unit)| {
@@ -122,7 +131,10 @@ fn rope(unit: &Unit) -> Option<AnyView> {
     let stop = unit.stop.as_ref()?;
     let first = stop.steps.first().map(|step| step.at);
     let took = stop.stopped_at.zip(first).map(|(end, begin)| text::duration(end.millis_since(begin)));
-    let knots = KNOTS.into_iter().map(|(kind, name)| knot(stop, kind, name)).collect::<Vec<_>>();
+    // There is nothing to signal or to search at a provider: its word is all there is.
+    let has = |kind| stop.method != StopMethod::Provider || stop.steps.iter().any(|step| step.step == kind);
+    let knots =
+        KNOTS.into_iter().filter(|(kind, _)| has(*kind)).map(|(kind, name)| knot(stop, kind, name)).collect::<Vec<_>>();
     let run = unit.run_id.map(|run| format!("run {} · ", run.short())).unwrap_or_default();
     Some(
         view! {
@@ -200,7 +212,7 @@ pub(crate) fn proof(
                     {seal(confirmed)}
                     <div class="titles">
                         <h2 id="h-proof">{title(cancellation, runs)}</h2>
-                        <p>{subtitle(cancellation)}</p>
+                        <p>{subtitle(job, cancellation)}</p>
                     </div>
                     {(!confirmed).then(|| resend(actions, Subject::of(job)))}
                     <button class="btn btn-sm" type="button" hidden=move || !session.mounted.get() on:click=copy>

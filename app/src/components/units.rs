@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     hooks::{clock, session::Session},
-    model::{Job, JobId, Kind, LogQuery, LogStream, Page, Progress, StopMethod, Unit, UnitQuery, UnitStatus},
+    model::{
+        Job, JobId, Kind, LogQuery, LogStream, Page, Progress, RequestQuery, StopMethod, Unit, UnitQuery, UnitStatus,
+    },
     paths::{console, with_query},
     text,
 };
@@ -20,6 +22,8 @@ pub(crate) struct DetailQuery {
     pub(crate) units: UnitQuery,
     /// The unit and the stream whose log is shown.
     pub(crate) log: LogQuery,
+    /// Which requests of a batch are shown. In the address `result` and `results`.
+    pub(crate) requests: RequestQuery,
     /// Where the shown page of the stop evidence begins.
     pub(crate) stops: Option<String>,
     /// The progress panel of a job just started is open.
@@ -41,6 +45,11 @@ impl DetailQuery {
                 stream: find("stream").and_then(LogStream::parse),
                 cursor: None,
             },
+            requests: RequestQuery {
+                status: find("result").and_then(|status| status.parse().ok()),
+                cursor: find("results").filter(|cursor| !cursor.is_empty()).map(str::to_owned),
+                limit: None,
+            },
             stops: find("stops").filter(|cursor| !cursor.is_empty()).map(str::to_owned),
             panel: find("panel") == Some("1"),
         }
@@ -50,6 +59,8 @@ impl DetailQuery {
     pub(crate) fn url(&self, id: JobId) -> String {
         let mut pairs = self.units.to_pairs();
         pairs.extend(self.log.to_pairs());
+        pairs.extend(self.requests.status.map(|status| ("result", status.as_str().to_owned())));
+        pairs.extend(self.requests.cursor.clone().map(|cursor| ("results", cursor)));
         if let Some(cursor) = &self.stops {
             pairs.push(("stops", cursor.clone()));
         }
@@ -75,6 +86,11 @@ impl DetailQuery {
     /// With the log of one unit, or of all.
     pub(crate) fn with_log_of(&self, unit: Option<u64>) -> Self {
         self.with_log(LogQuery { unit, ..self.log.clone() })
+    }
+
+    /// With other requests of the batch.
+    pub(crate) fn with_requests(&self, requests: RequestQuery) -> Self {
+        DetailQuery { requests, ..self.clone() }
     }
 
     /// With another page of the stop evidence.
@@ -278,6 +294,7 @@ pub(crate) fn finished_line(unit: &Unit) -> AnyView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::RequestStatus;
 
     #[test]
     fn the_address_reads_back_what_it_wrote() {
@@ -288,18 +305,21 @@ mod tests {
                 ..UnitQuery::default()
             },
             log: LogQuery { unit: Some(3), stream: Some(LogStream::Stderr), cursor: None },
+            requests: RequestQuery { status: Some(RequestStatus::Failed), cursor: Some("c".to_owned()), limit: None },
             stops: Some("def".to_owned()),
             panel: true,
         };
         assert_eq!(
             query.url(JobId(1)),
-            "/jobs/00000000-0000-0000-0000-000000000001?status=failed&cursor=abc&unit=3&stream=stderr&stops=def&panel=1"
+            "/jobs/00000000-0000-0000-0000-000000000001?status=failed&cursor=abc&unit=3&stream=stderr&result=failed&results=c&stops=def&panel=1"
         );
         let pairs = [
             ("status", "failed"),
             ("cursor", "abc"),
             ("unit", "3"),
             ("stream", "stderr"),
+            ("result", "failed"),
+            ("results", "c"),
             ("stops", "def"),
             ("panel", "1"),
             ("other", "x"),

@@ -5,11 +5,11 @@ use leptos::{prelude::*, task::spawn_local};
 
 use crate::{
     backend::{Backend, Flash, SharedBackend, Tone},
-    client::{self, sleep},
+    client::{self, Deleted, Removal, sleep},
     hooks::{dom, poll, selection::Selection, session::Session},
     model::{
-        CancelAnswer, CancelOutcome, CancelRequest, DeleteAnswer, DeleteStatus, ErrorCode, Job, JobId, Kind, Phase,
-        Problem, Receipt, RerunRequest, RerunUnits,
+        CancelAnswer, CancelOutcome, CancelRequest, DeleteStatus, ErrorCode, Job, JobId, Kind, Phase, Problem,
+        ReceiptState, RerunRequest, RerunUnits,
     },
     paths::console,
     text,
@@ -388,7 +388,7 @@ impl Actions {
         });
     }
 
-    async fn delete_answered(&self, subject: Subject, answer: DeleteAnswer) {
+    async fn delete_answered(&self, subject: Subject, answer: Deleted) {
         match answer.status {
             DeleteStatus::Deleted => {
                 self.doing.set(None);
@@ -404,7 +404,7 @@ impl Actions {
         }
     }
 
-    fn say_deleted(&self, id: JobId, receipt: Option<&Receipt>) {
+    fn say_deleted(&self, id: JobId, receipt: Option<&Removal>) {
         self.selection.forget(id);
         let freed: u64 = receipt.map_or(0, |receipt| receipt.items.iter().map(|item| item.removed_bytes).sum());
         let left: u64 = receipt.map_or(0, |receipt| receipt.items.iter().map(|item| item.failed).sum());
@@ -435,9 +435,8 @@ impl Actions {
             loop {
                 rounds += 1;
                 sleep(poll::backoff(rounds.min(4), dom::random())).await;
-                let asked = this.backend.get_value().removal(subject.id);
-                match asked.await {
-                    Ok(receipt) if receipt.state != crate::model::ReceiptState::Running => {
+                match client::removal(subject.id).await {
+                    Ok(receipt) if receipt.state != ReceiptState::Running => {
                         this.say_deleted(subject.id, Some(&receipt));
                         break;
                     }

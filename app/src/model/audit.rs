@@ -43,6 +43,12 @@ pub enum AuditAction {
     Delete,
     ForceDelete,
     RetryRemoval,
+    /// A batch that no job knew became a job.
+    AdoptBatch,
+    /// A batch that no job knows was cancelled at its provider.
+    CancelRemoteBatch,
+    /// A provider was asked again what became of a job.
+    Refresh,
     /// An action on many jobs began; each of them has an event of its own.
     Bulk,
     AbortBulk,
@@ -52,7 +58,7 @@ pub enum AuditAction {
 
 impl AuditAction {
     /// All, in the order of the filter.
-    pub const ALL: [AuditAction; 13] = [
+    pub const ALL: [AuditAction; 16] = [
         AuditAction::SignIn,
         AuditAction::SignOut,
         AuditAction::Submit,
@@ -62,6 +68,9 @@ impl AuditAction {
         AuditAction::Delete,
         AuditAction::ForceDelete,
         AuditAction::RetryRemoval,
+        AuditAction::AdoptBatch,
+        AuditAction::CancelRemoteBatch,
+        AuditAction::Refresh,
         AuditAction::Bulk,
         AuditAction::AbortBulk,
         AuditAction::CreateToken,
@@ -81,6 +90,9 @@ impl AuditAction {
             AuditAction::Delete => "delete",
             AuditAction::ForceDelete => "force_delete",
             AuditAction::RetryRemoval => "retry_removal",
+            AuditAction::AdoptBatch => "adopt_batch",
+            AuditAction::CancelRemoteBatch => "cancel_remote_batch",
+            AuditAction::Refresh => "refresh",
             AuditAction::Bulk => "bulk",
             AuditAction::AbortBulk => "abort_bulk",
             AuditAction::CreateToken => "create_token",
@@ -101,6 +113,9 @@ impl AuditAction {
             AuditAction::Delete => "Deleted",
             AuditAction::ForceDelete => "Stopped and deleted",
             AuditAction::RetryRemoval => "Retried the removal",
+            AuditAction::AdoptBatch => "Adopted a batch",
+            AuditAction::CancelRemoteBatch => "Cancelled a batch at its provider",
+            AuditAction::Refresh => "Asked the provider again",
             AuditAction::Bulk => "Acted on many jobs",
             AuditAction::AbortBulk => "Aborted an action on many jobs",
             AuditAction::CreateToken => "Made an API token",

@@ -59,6 +59,10 @@ codes! {
     InvalidCancel = "INVALID_CANCEL",
     /// The bulk as described is not possible: more jobs than the limit, reason no code.
     InvalidBulk = "INVALID_BULK",
+    /// A job has this batch of a provider already.
+    BatchKnown = "BATCH_KNOWN",
+    /// A provider did not do what it was asked, or does not answer.
+    ProviderFailed = "PROVIDER_FAILED",
     /// The same Idempotency-Key came with another body before.
     IdempotencyConflict = "IDEMPOTENCY_CONFLICT",
     /// Too many failed sign-ins from this address; see `Retry-After`.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     audit::Source,
+    batch::BatchView,
     id::{JobId, RunId},
     phase::Phase,
     spec::{Kind, Spec},
@@ -181,7 +182,12 @@ pub struct Job {
     /// A sentence about how it ended that the phase alone does not tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub detail: Option<String>,
-    /// Detail only: the spec as accepted.
+    /// The batch at the provider, for jobs that are one. Browser: see [`JobExtras`].
+    #[cfg(not(target_family = "wasm"))]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch: Option<BatchView>,
+    /// Detail only: the spec as accepted. Browser: see [`JobExtras`].
+    #[cfg(not(target_family = "wasm"))]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub spec: Option<Spec>,
     /// Detail only: the phases of its kind in order.
@@ -193,6 +199,16 @@ pub struct Job {
     /// Detail only: bytes below the job's folder as last counted; `null` when not counted yet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bytes: Option<u64>,
+}
+
+/// The part of a [`Job`] that the browser reads only where it shows it: the list would have to load 16 kB more to read
+/// it, too.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobExtras {
+    #[serde(default)]
+    pub spec: Option<Spec>,
+    #[serde(default)]
+    pub batch: Option<BatchView>,
 }
 
 /// How many jobs are in a phase; counting stops at 10,000.

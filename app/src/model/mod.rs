@@ -4,6 +4,7 @@
 //! same types also derive their OpenAPI schema, under the feature `ssr`.)
 
 pub mod audit;
+pub mod batch;
 pub mod bulk;
 pub mod error;
 pub mod id;
@@ -18,6 +19,11 @@ pub mod time;
 pub mod unit;
 
 pub use audit::{AuditAction, AuditEvent, Source};
+pub use batch::{
+    AdoptRequest, BatchFault, BatchSpec, BatchState, BatchView, CancelResult, CheckRequest, CheckedInput, Cost,
+    CostRange, ImportAnswer, LineFault, ProviderInfo, ProviderKind, RemoteBatch, RemoteBatchPage, RemoteOwner,
+    RequestCounts, RequestQuery, RequestRow, RequestStatus, ResultCounts, TokenUsage,
+};
 pub use bulk::{
     Bulk, BulkAction, BulkCount, BulkFilter, BulkItem, BulkItemQuery, BulkPlan, BulkPlanItem, BulkQuestion,
     BulkRequest, BulkResult, BulkSelect, BulkState,
@@ -25,8 +31,9 @@ pub use bulk::{
 pub use error::{ErrorCode, Problem};
 pub use id::{BulkId, JobId, RunId};
 pub use job::{
-    Allowed, Artifact, CancelAnswer, CancelOutcome, CancelRequest, Cancellation, DEFAULT_REASON, Job, JobList,
-    MAX_NOTES_CHARS, Permit, PhaseCount, PhaseCounts, PhaseProgress, Progress, RerunRequest, RerunUnits, WaitingRun,
+    Allowed, Artifact, CancelAnswer, CancelOutcome, CancelRequest, Cancellation, DEFAULT_REASON, Job, JobExtras,
+    JobList, MAX_NOTES_CHARS, Permit, PhaseCount, PhaseCounts, PhaseProgress, Progress, RerunRequest, RerunUnits,
+    WaitingRun,
 };
 pub use matching::{Keyframe, MatchResults, MatchedProduct, MatchedVideo, Sighting};
 pub use page::{JobQuery, JobSort, Page, UnitQuery};

@@ -31,13 +31,17 @@ pub enum Category {
     Logs,
     /// Unfinished work of runs: scratch folders and partial files.
     Scratch,
+    /// The batch at a provider that lets it be deleted.
+    ProviderBatch,
+    /// Files at a provider: requests and results.
+    ProviderFiles,
     /// Units, runs and artifact rows.
     Records,
 }
 
 impl Category {
     /// All, in the order of plan and receipt.
-    pub const ALL: [Category; 9] = [
+    pub const ALL: [Category; 11] = [
         Category::JobData,
         Category::Inputs,
         Category::Images,
@@ -46,6 +50,8 @@ impl Category {
         Category::Results,
         Category::Logs,
         Category::Scratch,
+        Category::ProviderBatch,
+        Category::ProviderFiles,
         Category::Records,
     ];
 
@@ -61,6 +67,8 @@ impl Category {
             Category::Results => "results",
             Category::Logs => "logs",
             Category::Scratch => "scratch",
+            Category::ProviderBatch => "provider_batch",
+            Category::ProviderFiles => "provider_files",
             Category::Records => "records",
         }
     }
@@ -77,6 +85,8 @@ impl Category {
             Category::Results => "Result files",
             Category::Logs => "Logs",
             Category::Scratch => "Unfinished work",
+            Category::ProviderBatch => "Batch at the provider",
+            Category::ProviderFiles => "Files at the provider",
             Category::Records => "All associated database records",
         }
     }
@@ -92,7 +102,26 @@ impl Category {
             | Category::Matches
             | Category::Results
             | Category::Logs
-            | Category::Scratch => ("file", "files"),
+            | Category::Scratch
+            | Category::ProviderFiles => ("file", "files"),
+            Category::ProviderBatch => ("batch", "batches"),
+        }
+    }
+
+    /// Is, or lies, at a provider: not on this disk.
+    #[must_use]
+    pub const fn is_remote(self) -> bool {
+        match self {
+            Category::ProviderBatch | Category::ProviderFiles => true,
+            Category::JobData
+            | Category::Inputs
+            | Category::Images
+            | Category::Frames
+            | Category::Matches
+            | Category::Results
+            | Category::Logs
+            | Category::Scratch
+            | Category::Records => false,
         }
     }
 
@@ -101,7 +130,13 @@ impl Category {
     pub const fn is_artifact(self) -> bool {
         match self {
             Category::Images | Category::Frames | Category::Matches | Category::Results => true,
-            Category::JobData | Category::Inputs | Category::Logs | Category::Scratch | Category::Records => false,
+            Category::JobData
+            | Category::Inputs
+            | Category::Logs
+            | Category::Scratch
+            | Category::ProviderBatch
+            | Category::ProviderFiles
+            | Category::Records => false,
         }
     }
 }
@@ -141,7 +176,7 @@ pub struct Plan {
 pub enum ReceiptState {
     /// Written, work goes on.
     Running,
-    /// All that was planned is gone, seen by a look afterwards.
+    /// All that was planned is gone, seen by a look afterwards. (What a provider never deletes is in `left`.)
     Complete,
     /// The job is gone; something of it is not, see `left`.
     Incomplete,
@@ -184,6 +219,19 @@ pub enum Leftover {
     Files { category: Category, items: u64, bytes: u64, error: String },
     /// A run whose stop was never proven.
     Run { run_id: RunId, worker: String, detail: String },
+    /// A batch or file at a provider. `for_ever`: the provider lets nobody delete it, so there is nothing to try again.
+    Provider { provider: String, category: Category, id: String, for_ever: bool, detail: String },
+}
+
+impl Leftover {
+    /// Trying again may help.
+    #[must_use]
+    pub const fn may_go(&self) -> bool {
+        match self {
+            Leftover::Files { .. } | Leftover::Run { .. } => true,
+            Leftover::Provider { for_ever, .. } => !*for_ever,
+        }
+    }
 }
 
 /// The record of a removal.

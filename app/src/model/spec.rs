@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::removal::Category;
+use super::{
+    batch::{BatchSpec, ProviderInfo, ProviderKind},
+    removal::Category,
+};
 
 /// What sort of job. A kind is listed here when it is built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,11 +21,15 @@ pub enum Kind {
     ProductMatching,
     /// A command on each of many hosts, over SSH.
     Hosts,
+    /// A file of requests, sent to the batch API of OpenAI or of what has its shape.
+    OpenaiBatch,
+    /// A file of requests, sent to the batch API of Gemini.
+    GeminiBatch,
 }
 
 impl Kind {
     /// All kinds, in the order in which the form offers them.
-    pub const ALL: [Kind; 3] = [Kind::Files, Kind::ProductMatching, Kind::Hosts];
+    pub const ALL: [Kind; 5] = [Kind::Files, Kind::ProductMatching, Kind::Hosts, Kind::OpenaiBatch, Kind::GeminiBatch];
 
     /// The name in JSON, SQL and URLs.
     #[must_use]
@@ -31,6 +38,8 @@ impl Kind {
             Kind::Files => "files",
             Kind::ProductMatching => "product_matching",
             Kind::Hosts => "hosts",
+            Kind::OpenaiBatch => "openai_batch",
+            Kind::GeminiBatch => "gemini_batch",
         }
     }
 
@@ -41,6 +50,7 @@ impl Kind {
             Kind::Files => ("file", "files"),
             Kind::ProductMatching => ("unit", "units"),
             Kind::Hosts => ("host", "hosts"),
+            Kind::OpenaiBatch | Kind::GeminiBatch => ("request", "requests"),
         }
     }
 
@@ -49,7 +59,17 @@ impl Kind {
     pub const fn is_remote(self) -> bool {
         match self {
             Kind::Files | Kind::ProductMatching => false,
-            Kind::Hosts => true,
+            Kind::Hosts | Kind::OpenaiBatch | Kind::GeminiBatch => true,
+        }
+    }
+
+    /// The API that jobs of this kind speak; `None` for those that no provider carries out.
+    #[must_use]
+    pub const fn provider_kind(self) -> Option<ProviderKind> {
+        match self {
+            Kind::Files | Kind::ProductMatching | Kind::Hosts => None,
+            Kind::OpenaiBatch => Some(ProviderKind::Openai),
+            Kind::GeminiBatch => Some(ProviderKind::Gemini),
         }
     }
 
@@ -57,7 +77,7 @@ impl Kind {
     #[must_use]
     pub const fn partial_when_cancelled(self) -> bool {
         match self {
-            Kind::Files | Kind::ProductMatching => false,
+            Kind::Files | Kind::ProductMatching | Kind::OpenaiBatch | Kind::GeminiBatch => false,
             Kind::Hosts => true,
         }
     }
@@ -66,7 +86,7 @@ impl Kind {
     #[must_use]
     pub fn category_of(self, folder: &str) -> Category {
         match self {
-            Kind::Files | Kind::Hosts => Category::Results,
+            Kind::Files | Kind::Hosts | Kind::OpenaiBatch | Kind::GeminiBatch => Category::Results,
             Kind::ProductMatching => match folder {
                 "images" | "masks" => Category::Images,
                 "frames" | "keyframes" => Category::Frames,
@@ -186,7 +206,7 @@ pub struct HostsSpec {
 }
 
 /// A spec of any kind. On the wire the bare object; the job's `kind` says which. (No spec of one kind can be read as one
-/// of another: unknown fields are refused, and `products`, `videos` and `hosts` are always there.)
+/// of another: unknown fields are refused, and `products`, `videos`, `hosts` and `provider` are always there.)
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
@@ -194,6 +214,7 @@ pub enum Spec {
     Files(FilesSpec),
     ProductMatching(ProductMatchingSpec),
     Hosts(HostsSpec),
+    Batch(BatchSpec),
 }
 
 /// Body of `POST /api/jobs`.
@@ -252,6 +273,9 @@ pub struct FormOptions {
     /// True where jobs of kind `hosts` may run any command.
     #[serde(default)]
     pub allow_free_commands_on_hosts: bool,
+    /// Providers of the configuration.
+    #[serde(default)]
+    pub providers: Vec<ProviderInfo>,
 }
 
 /// Words of a command line as a POSIX shell would split them: quotes and backslashes, nothing else. `None`: a quote

@@ -48,6 +48,10 @@ impl StopMethod {
 pub enum StopStepKind {
     /// A signal was sent to the whole tree. `detail`: its name and how many processes got it.
     Signalled,
+    /// A provider was asked to cancel. `detail`: what it answered.
+    Asked,
+    /// A provider was asked how it stands. `detail`: its own word and its counts.
+    Answered,
     /// The command itself exited. `detail`: `exit 0`, `signal 15`.
     Exited,
     /// A search for what may be left was made. `detail`: where, and what it found.

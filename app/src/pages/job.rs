@@ -12,6 +12,7 @@ use crate::{
         about::about,
         actions::buttons,
         artifacts::artifacts,
+        batch::batch,
         cancel_dialog::cancel_form,
         cancellation,
         delete_dialog::delete_form,
@@ -21,7 +22,7 @@ use crate::{
         panel::panel,
         phase,
         progress::{cancelled, legend, progress, tally},
-        proof,
+        proof, requests,
         stopping::stopping_panel,
         units::{self, DetailQuery},
     },
@@ -32,7 +33,8 @@ use crate::{
         session::{Session, session},
     },
     model::{
-        Artifact, Job, JobId, Kind, LogPage, LogQuery, MatchResults, Page, Phase, PhaseProgress, Plan, Problem, Unit,
+        Artifact, Job, JobExtras, JobId, Kind, LogPage, LogQuery, MatchResults, Page, Phase, PhaseProgress, Plan,
+        Problem, RequestRow, Unit,
     },
     paths::console,
 };
@@ -55,6 +57,8 @@ struct First {
     stops: Page<Unit>,
     plan: Option<Result<Plan, Problem>>,
     matches: MatchResults,
+    extras: JobExtras,
+    requests: Page<RequestRow>,
 }
 
 pub(crate) fn in_mode(mode: Mode) -> AnyView {
@@ -93,14 +97,20 @@ async fn ask(backend: SharedBackend, id: JobId, query: DetailQuery, mode: Mode) 
     let is_matching = job.kind == Kind::ProductMatching;
     let matches =
         async { if is_matching { backend.matches(id).await.unwrap_or_default() } else { MatchResults::default() } };
+    let is_batch = job.kind.provider_kind().is_some();
+    let requests = async {
+        if is_batch { backend.requests(id, query.requests.clone()).await.unwrap_or_default() } else { Page::default() }
+    };
     let plan = async { if mode == Mode::Delete { Some(backend.plan(id).await) } else { None } };
-    let (units, log, artifacts, stops, plan, matches) = futures::join!(
+    let (units, log, artifacts, stops, plan, matches, extras, requests) = futures::join!(
         backend.units(id, query.units.clone()),
         backend.log(id, query.log.clone()),
         backend.artifacts(id, None),
         stops,
         plan,
-        matches
+        matches,
+        backend.job_extras(id),
+        requests
     );
     Ok(First {
         units: units.unwrap_or_default(),
@@ -109,6 +119,8 @@ async fn ask(backend: SharedBackend, id: JobId, query: DetailQuery, mode: Mode) 
         stops,
         plan,
         matches,
+        extras: extras.unwrap_or_default(),
+        requests,
         job,
     })
 }
@@ -122,6 +134,8 @@ struct Parts {
     artifacts: Live<Page<Artifact>>,
     stops: Live<Page<Unit>>,
     matches: Live<MatchResults>,
+    extras: Live<JobExtras>,
+    requests: Live<Page<RequestRow>>,
 }
 
 fn keep(session: Session, query: Memo<DetailQuery>, first: First) -> Parts {
@@ -164,6 +178,24 @@ fn keep(session: Session, query: Memo<DetailQuery>, first: First) -> Parts {
         move |id| is_matching.then(|| ask.matches(id)),
         move |_: &MatchResults| moving(),
     );
+    let ask = backend.clone();
+    let is_batch = value.with_untracked(|job| job.kind.provider_kind().is_some());
+    // A spec never changes; a batch does.
+    let extras = keep_current(
+        session,
+        first.extras,
+        key,
+        move |id| is_batch.then(|| ask.job_extras(id)),
+        move |_: &JobExtras| moving(),
+    );
+    let ask = backend.clone();
+    let requests = keep_current(
+        session,
+        first.requests,
+        Memo::new(move |_| query.with(|query| query.requests.clone())),
+        move |query| is_batch.then(|| ask.requests(id, query)),
+        move |_: &Page<RequestRow>| moving(),
+    );
     let stops = keep_current(
         session,
         first.stops,
@@ -171,7 +203,7 @@ fn keep(session: Session, query: Memo<DetailQuery>, first: First) -> Parts {
         move |query| query.map(|query| backend.units(id, query)),
         move |_: &Page<Unit>| value.with_untracked(|job| job.phase == Phase::Cancelling),
     );
-    Parts { job, units, log, artifacts, stops, matches }
+    Parts { job, units, log, artifacts, stops, matches, extras, requests }
 }
 
 /// The log is read on from where it ended; another unit or stream begins anew.
@@ -219,6 +251,8 @@ fn loaded(session: Session, mode: Mode, query: Memo<DetailQuery>, first: First) 
             })
         }),
     };
+    // Its unit is the whole batch; what a visitor looks for is in its requests.
+    let is_batch = job.with_untracked(|job| job.kind.provider_kind().is_some());
     let gone = Memo::new(move |_| job.with(|job| job.phase == Phase::Deleting));
     let evidence = move || {
         let page = parts.stops.value;
@@ -234,10 +268,12 @@ fn loaded(session: Session, mode: Mode, query: Memo<DetailQuery>, first: First) 
                 {stopping_panel(session, actions, job)}
                 {evidence}
                 {phases(session, job)}
+                {batch(session, job, parts.extras.value)}
                 <div class="split">
                     <div class="stack">
                         {matches::matches(id, parts.matches.value)}
-                        {units::units(session, job, query, parts.units.value)}
+                        {requests::requests(id, query, parts.extras.value, parts.requests.value, parts.artifacts.value)}
+                        {(!is_batch).then(|| units::units(session, job, query, parts.units.value))}
                         {log::log(session, id, query, parts.log.value)}
                         {artifacts(id, parts.artifacts.value)}
                     </div>
@@ -247,7 +283,7 @@ fn loaded(session: Session, mode: Mode, query: Memo<DetailQuery>, first: First) 
                                 job.cancellation.as_ref().map(|asked| cancellation::cancellation(job.phase, asked))
                             })
                         }}
-                        {about(job)}
+                        {parts.extras.value.with_untracked(|extras| about(job, extras.spec.as_ref()))}
                     </aside>
                 </div>
             </div>
@@ -283,6 +319,8 @@ fn watch(session: Session, parts: Parts) {
             parts.artifacts.refresh();
             parts.stops.refresh();
             parts.matches.refresh();
+            parts.extras.refresh();
+            parts.requests.refresh();
         }
         now
     });
@@ -404,16 +442,23 @@ fn step(session: Session, kind_noun: &'static str, index: usize, part: &PhasePro
         tone
     };
     let current = (tone == "active" || tone == "cancelling").then_some("step");
+    // The phases of a batch have one unit; its requests are counted as a whole.
+    let is_batch = job.kind.provider_kind().is_some();
     let lasted = part.started_at.map(|from| clock::lasted(session, from, part.finished_at.or(job.finished_at)));
     view! {
         <li data-tone=tone aria-current=current data-step=index.to_string()>
             <span class="node">{phase::tone_icon(tone)}</span>
             <div class="text">
                 <h3>{part.phase.label()}</h3>
-                <p>
-                    <b>{tally(&part.progress, kind_noun)}</b>
-                    {cancelled(&part.progress).map(|words| format!(", {words}"))}
-                </p>
+                {(!is_batch)
+                    .then(|| {
+                        view! {
+                            <p>
+                                <b>{tally(&part.progress, kind_noun)}</b>
+                                {cancelled(&part.progress).map(|words| format!(", {words}"))}
+                            </p>
+                        }
+                    })}
                 {lasted.map(|lasted| view! { <p>{lasted}</p> })}
             </div>
         </li>

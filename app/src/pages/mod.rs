@@ -7,6 +7,7 @@ pub(crate) mod job;
 mod jobs;
 pub(crate) mod new_bulk;
 pub(crate) mod new_job;
+pub(crate) mod providers;
 pub(crate) mod removal;
 pub(crate) mod removals;
 mod sign_in;

@@ -1,5 +1,6 @@
 //! A new job: what every kind asks, and the form of the kind that the address names (`?kind=`).
 
+mod batch;
 mod files;
 mod hosts;
 mod matching;
@@ -107,6 +108,7 @@ impl Form {
             Kind::Files => files::read(self)?,
             Kind::ProductMatching => matching::read(self)?,
             Kind::Hosts => hosts::read(self)?,
+            Kind::OpenaiBatch | Kind::GeminiBatch => batch::read(self),
         };
         Ok(NewJob { name: self.value("name"), kind: self.kind, spec })
     }
@@ -181,6 +183,7 @@ fn loaded(session: Session, kind: Kind, options: &FormOptions) -> AnyView {
         Kind::Files => (files::sections(form, options, &value), files::aside(form, options)),
         Kind::ProductMatching => (matching::sections(form, options, &value), matching::aside(form, options)),
         Kind::Hosts => (hosts::sections(form, options, &value), hosts::aside(form, options)),
+        Kind::OpenaiBatch | Kind::GeminiBatch => (batch::sections(form, options, &value), batch::aside(form, options)),
     };
     let body = view! {
         <div>
@@ -248,6 +251,8 @@ const fn words_of(kind: Kind) -> (&'static str, &'static str) {
         Kind::Files => ("Files", "A command for each file"),
         Kind::ProductMatching => ("Product matching", "Find products in videos"),
         Kind::Hosts => ("Hosts", "A command on many machines"),
+        Kind::OpenaiBatch => ("OpenAI batch", "Requests to a paid batch API"),
+        Kind::GeminiBatch => ("Gemini batch", "Requests to a paid batch API"),
     }
 }
 

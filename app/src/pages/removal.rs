@@ -194,6 +194,9 @@ fn leftover(left: &Leftover) -> AnyView {
             Some(text::bytes(*bytes)),
             error.clone(),
         ),
+        Leftover::Provider { provider, category, id, detail, .. } => {
+            (format!("{} · {provider}", category.label()), None, format!("{id}: {detail}"))
+        }
         Leftover::Run { run_id, worker, detail } => {
             (format!("Run {} is unconfirmed", run_id.short()), None, format!("{worker}: {detail}"))
         }

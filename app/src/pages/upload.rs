@@ -1,17 +1,18 @@
-//! Sends a new job with its files, and tells how far the upload is. `fetch` cannot do that yet; XMLHttpRequest can.
+//! Sends a new job, or a question, with its files, and tells how far the upload is. `fetch` cannot do that yet; XMLHttpRequest can.
 
 use std::{cell::RefCell, rc::Rc};
 
 use futures::channel::oneshot;
 use leptos::prelude::*;
 use send_wrapper::SendWrapper;
+use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{Event, File, FileList, FormData, ProgressEvent, XmlHttpRequest};
 
 use crate::{
-    client::{NETWORK, problem_of},
+    client::{self, NETWORK, problem_of},
     hooks::dom,
-    model::{Job, NewJob, Problem},
+    model::{CheckRequest, CheckedInput, Job, NewJob, Problem},
     paths::api,
 };
 
@@ -92,7 +93,32 @@ pub(super) async fn submit(
     sent: RwSignal<Option<Sent>>,
     stop: StoredValue<Option<Stop>>,
 ) -> Result<Job, Problem> {
-    let request = send(job, files, sent).map_err(|_| failed("The upload could not be started."))?;
+    post(api::JOBS, "job", &serde_json::to_string(job).unwrap_or_default(), files, sent, stop).await
+}
+
+/// Has a file of requests looked into; as [`submit`].
+pub(super) async fn check(
+    request: &CheckRequest,
+    files: &[Chosen],
+    sent: RwSignal<Option<Sent>>,
+    stop: StoredValue<Option<Stop>>,
+) -> Result<CheckedInput, Problem> {
+    if files.is_empty() {
+        return client::check_batch(request).await;
+    }
+    post(api::CHECK_BATCH, "check", &serde_json::to_string(request).unwrap_or_default(), files, sent, stop).await
+}
+
+/// Posts the text as part `name`, and the files in theirs.
+async fn post<T: DeserializeOwned>(
+    url: &str,
+    name: &str,
+    text: &str,
+    files: &[Chosen],
+    sent: RwSignal<Option<Sent>>,
+    stop: StoredValue<Option<Stop>>,
+) -> Result<T, Problem> {
+    let request = send(url, name, text, files, sent).map_err(|_| failed("The upload could not be started."))?;
     let (handlers, ended) = request;
     stop.set_value(Some(Stop(SendWrapper::new(handlers.request.clone()))));
     let _ = ended.await;
@@ -107,17 +133,19 @@ pub(super) async fn submit(
 }
 
 fn send(
-    job: &NewJob,
+    url: &str,
+    name: &str,
+    text: &str,
     files: &[Chosen],
     sent: RwSignal<Option<Sent>>,
 ) -> Result<(Handlers, oneshot::Receiver<()>), JsValue> {
     let form = FormData::new()?;
-    form.append_with_str("job", &serde_json::to_string(job).unwrap_or_default())?;
+    form.append_with_str(name, text)?;
     for chosen in files {
         form.append_with_blob_and_filename(chosen.part, &chosen.file, &chosen.name)?;
     }
     let request = XmlHttpRequest::new()?;
-    request.open("POST", api::JOBS)?;
+    request.open("POST", url)?;
     request.set_request_header("accept", "application/json")?;
     // A second submit of the same press, whatever sends it, makes no second job.
     request.set_request_header("idempotency-key", &format!("{:x}", (dom::random() * 9e15) as u64))?;

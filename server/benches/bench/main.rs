@@ -2,7 +2,7 @@
 //! HTTP on loopback, and printed as a table. Not a test: it judges numbers, and numbers belong to a machine.
 //!
 //! Environment: `BELAY_BENCH_TRIALS` (default 1,000) and `BELAY_BENCH_JOBS` (default 1,000,000) make a shorter run;
-//! `BELAY_BENCH_ONLY` (`stops`, `lists`, `weight`, `matching`, `hosts`) a part of it. `BELAY_BENCH_SET` names the folder of
+//! `BELAY_BENCH_ONLY` (`stops`, `lists`, `weight`, `matching`, `hosts`, `batches`) a part of it. `BELAY_BENCH_SET` names the folder of
 //! products and videos that the example `accuracy` made; without it, nothing is matched.
 
 #![allow(
@@ -13,6 +13,7 @@
     reason = "a benchmark that cannot measure has nothing better to do than stop; it uses a part of the tests' harness"
 )]
 
+mod batches;
 #[path = "../../tests/it/harness.rs"]
 mod harness;
 mod hosts;
@@ -59,6 +60,9 @@ fn main() {
     if is_wanted("hosts") {
         hosts::cancel_of_a_hundred(&mut table);
         hosts::memory_of_a_thousand(&mut table);
+    }
+    if is_wanted("batches") {
+        batches::following_a_thousand(&mut table);
     }
     println!("\n{}\n", machine::describe());
     table.print();

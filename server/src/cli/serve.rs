@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use app::model::Kind;
+use app::model::{Kind, ProviderKind};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,13 @@ use crate::{
     data::DataFolder,
     engine::{Engine, EngineConfig},
     http::{self, Services},
-    kinds::{Registry, files::FilesKind, hosts::HostsKind, product_matching::ProductMatchingKind},
+    kinds::{
+        Registry,
+        batches::{BatchKind, Providers},
+        files::FilesKind,
+        hosts::HostsKind,
+        product_matching::ProductMatchingKind,
+    },
     process::Spawner,
     sample, secret,
     store::{SharedStore, sqlite::SqliteStore},
@@ -116,9 +122,15 @@ async fn start_engine(
     let files = FilesKind::new(data.clone(), spawner.clone(), &config.files, presets, slots);
     let matching = ProductMatchingKind::new(data.clone(), spawner.clone(), &config.files, slots);
     let hosts = HostsKind::new(data.clone(), config);
-    let registry = Registry::new(vec![Arc::new(files), Arc::new(matching), Arc::new(hosts)]);
+    let providers = Arc::new(Providers::new(config));
+    let batches = |speaks| BatchKind::new(speaks, data.clone(), store.clone(), &config.files, providers.clone());
+    let openai = batches(ProviderKind::Openai);
+    let gemini = batches(ProviderKind::Gemini);
+    let registry =
+        Registry::new(vec![Arc::new(files), Arc::new(matching), Arc::new(hosts), Arc::new(openai), Arc::new(gemini)]);
     let remote_slots = config.ssh.slots;
-    Engine::start(EngineConfig { data: data.clone(), store: store.clone(), registry, slots, remote_slots }).await
+    let (data, store) = (data.clone(), store.clone());
+    Engine::start(EngineConfig { data, store, registry, slots, remote_slots, providers }).await
 }
 
 /// Runs the server until its last answer after a stop, or until that has taken too long.

@@ -19,12 +19,15 @@ use super::{Actor, EngineConfig, clock::now};
 use crate::{
     data::DataFolder,
     error::{Error, Result},
-    kinds::{JobKind, Registry, Stop},
+    kinds::{JobKind, Registry, Stop, batches::Providers},
     store::{ClaimedRun, JobRecord, Lane, OpenRun, SharedStore, WorkerRecord},
 };
 
 /// How long others are asked for changes of theirs.
 const LOOK_FOR_CHANGES: Duration = Duration::from_secs(1);
+
+/// Batches that are followed at once. Each is a timer.
+const PROVIDER_SLOTS: u32 = 10_000;
 
 /// Why a run of this worker is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,7 @@ pub(crate) struct Core {
     pub(super) work: WorkBell,
     /// Runs at once of jobs whose work is done elsewhere.
     pub(super) remote_slots: u32,
+    pub(super) providers: Arc<Providers>,
     /// Moves with every cancel of this process: a claim that it overtook looks for orders at once.
     pub(super) cancels: AtomicU64,
     /// Wall clock of the last renewal of the leases, milliseconds.
@@ -87,6 +91,7 @@ impl Core {
             registry: config.registry,
             work: WorkBell::default(),
             remote_slots: config.remote_slots.max(1),
+            providers: config.providers,
             cancels: AtomicU64::new(0),
             renewed_at: AtomicI64::new(worker.started_at.0),
             stopping: CancellationToken::new(),
@@ -138,6 +143,7 @@ impl Core {
         let slots = match lane {
             Lane::Local => self.worker.slots,
             Lane::Remote => self.remote_slots,
+            Lane::Provider => PROVIDER_SLOTS,
         };
         let taken = lock(&self.held).values().filter(|held| held.lane == lane).count();
         (slots as usize).saturating_sub(taken)
@@ -167,6 +173,11 @@ impl Core {
                 continue;
             }
             held.cause.get_or_insert(cause);
+            // What a provider does is not stopped because this process stops: the next one follows it.
+            let order = match (held.lane, cause) {
+                (Lane::Provider, StopCause::LeaseLost | StopCause::ShutDown) => Stop::LetGo,
+                (Lane::Provider | Lane::Local | Lane::Remote, _) => order,
+            };
             held.stop.send_if_modified(|present| {
                 let stronger = strength(order) > strength(*present);
                 if stronger {
@@ -274,6 +285,7 @@ fn strength(stop: Stop) -> u8 {
         Stop::No => 0,
         Stop::Graceful => 1,
         Stop::Kill => 2,
+        Stop::LetGo => 3,
     }
 }
 
@@ -304,19 +316,22 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct WorkBell {
     local: Notify,
     remote: Notify,
+    provider: Notify,
 }
 
 impl WorkBell {
-    /// Wakes both; who is busy looks once more when it is done.
+    /// Wakes all; who is busy looks once more when it is done.
     pub(super) fn notify_one(&self) {
         self.local.notify_one();
         self.remote.notify_one();
+        self.provider.notify_one();
     }
 
     pub(super) async fn notified(&self, lane: Lane) {
         match lane {
             Lane::Local => self.local.notified().await,
             Lane::Remote => self.remote.notified().await,
+            Lane::Provider => self.provider.notified().await,
         }
     }
 }

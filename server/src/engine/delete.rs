@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use app::model::{
-    AuditAction, Category, DeleteAnswer, DeleteStatus, JobId, Leftover, Phase, PhaseClass, Plan, Receipt, ReceiptState,
+    AuditAction, Category, DeleteAnswer, DeleteStatus, JobId, Kind, Leftover, Phase, PhaseClass, Plan, Receipt,
+    ReceiptState,
 };
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use super::{
     clock::now,
     core::{Core, lock},
     leases,
-    removal::{self, Failures},
+    removal::{self, Count, Failures},
 };
 use crate::{
     data::DataFolder,
@@ -24,8 +25,6 @@ use crate::{
 
 /// The request waits this long for the end.
 const WAIT: Duration = Duration::from_secs(10);
-/// How long a forced delete waits for the proof of the stop, milliseconds.
-const PROOF_PATIENCE: i64 = 30_000;
 /// Rows that one transaction removes.
 const ROWS: u32 = 2_000;
 /// Between two tries to look for a run that somebody else looks for.
@@ -61,9 +60,11 @@ pub(super) async fn plan(core: &Arc<Core>, id: JobId, keep_files: bool) -> Resul
     let records = core.store.count_rows(id).await?.total();
     let data = core.data.clone();
     let kind = job.kind;
-    let files = core.blocking(move || removal::count(&data, id, kind)).await?;
+    let mut files = core.blocking(move || removal::count(&data, id, kind)).await?;
+    add_remote(core, id, kind, &mut files).await?;
     let items = removal::plan_items(&files, records, keep_files);
-    let is_files = |category: Category| !matches!(category, Category::JobData | Category::Records);
+    let is_files =
+        |category: Category| !matches!(category, Category::JobData | Category::Records) && !category.is_remote();
     Ok(Plan {
         job_id: id,
         phase: job.phase,
@@ -113,6 +114,14 @@ pub(super) async fn delete(core: &Arc<Core>, actor: &Actor, id: JobId, options: 
         }
     }
     wait_for_end(core, id).await
+}
+
+/// What lies elsewhere, beside the files.
+async fn add_remote(core: &Core, id: JobId, kind: Kind, files: &mut BTreeMap<Category, Count>) -> Result<()> {
+    for (category, items) in core.kind(kind)?.remote_things(id).await? {
+        files.insert(category, Count { items, bytes: 0 });
+    }
+    Ok(())
 }
 
 /// Waits for the receipt to be complete, at most [`WAIT`].
@@ -192,7 +201,8 @@ async fn stop_first(core: &Arc<Core>, id: JobId, intent: &DeleteIntent) -> Resul
     if job.phase.can_cancel() || job.phase.can_resend_cancel() {
         order(core, &actor, &job, false).await?;
         let waited = now().millis_since(intent.at).max(0);
-        let patience = Duration::from_millis((PROOF_PATIENCE - waited).max(0).unsigned_abs());
+        let patience = core.kind(job.kind)?.proof_patience();
+        let patience = patience.saturating_sub(Duration::from_millis(waited.unsigned_abs()));
         if !cancel::wait_until_over(core, id, patience).await? {
             if core.stopping.is_cancelled() {
                 return Ok(());
@@ -240,7 +250,8 @@ async fn begin_removal(
     let id = job.job_id;
     let records = core.store.count_rows(id).await?.total();
     let (data, kind) = (core.data.clone(), job.kind);
-    let files = core.blocking(move || removal::count(&data, id, kind)).await?;
+    let mut files = core.blocking(move || removal::count(&data, id, kind)).await?;
+    add_remote(core, id, kind, &mut files).await?;
     let receipt = Receipt {
         job_id: id,
         name: job.name.clone(),
@@ -283,6 +294,7 @@ async fn remove(core: &Arc<Core>, id: JobId) -> Result<()> {
     }
     let unproven = core.store.unconfirmed_runs(id).await?;
     let unproven = look_again(core, unproven, core.registered_grace(&job)).await;
+    let Some(elsewhere) = withdraw(core, &receipt).await? else { return Ok(()) };
     let failures = remove_files(core, &receipt).await?;
     if core.stopping.is_cancelled() {
         return Ok(());
@@ -295,12 +307,21 @@ async fn remove(core: &Arc<Core>, id: JobId) -> Result<()> {
             return Ok(());
         }
     }
-    complete(core, &mut receipt, &failures, &unproven).await?;
+    complete(core, &mut receipt, &failures, elsewhere, &unproven).await?;
     core.store.finish_delete(&receipt, &unproven).await?;
     metrics::counter!("belay_delete_total", "outcome" => receipt.state.as_str()).increment(1);
     tracing::info!(job = %id, state = receipt.state.as_str(), "job deleted");
     core.touch();
     Ok(())
+}
+
+/// Takes away what lies elsewhere, and answers what is left of it. None: the server stops.
+async fn withdraw(core: &Arc<Core>, receipt: &Receipt) -> Result<Option<Vec<Leftover>>> {
+    let kind = core.kind(receipt.kind)?;
+    tokio::select! {
+        left = kind.withdraw(receipt.job_id) => left.map(Some),
+        () = core.stopping.cancelled() => Ok(None),
+    }
 }
 
 /// Moves what is kept, removes the rest.
@@ -316,20 +337,27 @@ async fn remove_files(core: &Arc<Core>, receipt: &Receipt) -> Result<Failures> {
 }
 
 /// Brings a receipt to what is so now.
-async fn complete(core: &Arc<Core>, receipt: &mut Receipt, failures: &Failures, unproven: &[OpenRun]) -> Result<()> {
+async fn complete(
+    core: &Arc<Core>,
+    receipt: &mut Receipt,
+    failures: &Failures,
+    elsewhere: Vec<Leftover>,
+    unproven: &[OpenRun],
+) -> Result<()> {
     let (data, id, kind) = (core.data.clone(), receipt.job_id, receipt.kind);
     let keeps = receipt.kept_in.is_some();
     let kept = move || if keeps { removal::count_kept(&data, id, kind) } else { BTreeMap::new() };
     let data = core.data.clone();
     let (kept, is_gone) = core.blocking(move || (kept(), !data.job(id).exists())).await?;
-    removal::account(&mut receipt.items, failures, &kept);
-    receipt.left = removal::leftovers(failures);
+    let failures = removal::with_elsewhere(failures, &elsewhere);
+    removal::account(&mut receipt.items, &failures.0, &kept);
+    receipt.left = failures.1;
     receipt.left.extend(unproven.iter().map(|run| Leftover::Run {
         run_id: run.run_id,
         worker: run.worker.clone(),
         detail: run.stop.as_ref().map_or_else(|| "Its stop was never proven.".to_owned(), |stop| stop.detail.clone()),
     }));
-    let is_complete = is_gone && receipt.left.is_empty();
+    let is_complete = is_gone && !receipt.left.iter().any(Leftover::may_go);
     receipt.state = if is_complete { ReceiptState::Complete } else { ReceiptState::Incomplete };
     receipt.deleted_at.get_or_insert(now());
     Ok(())
@@ -399,9 +427,10 @@ pub(super) async fn retry(core: &Arc<Core>, actor: &Actor, id: JobId) -> Result<
     let Some(_guard) = core.removing.take(id) else { return Ok(receipt) };
     let unproven = core.store.unproven_of_removal(id).await?;
     let unproven = look_again(core, unproven, leases::DEFAULT_GRACE).await;
+    let Some(elsewhere) = withdraw(core, &receipt).await? else { return Ok(receipt) };
     let failures = remove_files(core, &receipt).await?;
     receipt.retries += 1;
-    complete(core, &mut receipt, &failures, &unproven).await?;
+    complete(core, &mut receipt, &failures, elsewhere, &unproven).await?;
     receipt.state.as_str().clone_into(&mut event.result);
     core.watch_disk(core.store.update_receipt(&receipt, &unproven, Some(event)).await)?;
     core.touch();

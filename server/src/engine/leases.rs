@@ -18,7 +18,7 @@ use super::{
     clock::now,
     core::{Core, lock},
     litter,
-    worker::{Settling, advance, follow_up, hand_back, settle},
+    worker::{Settling, advance, follow_up, hand_back, settle, take_up},
 };
 use crate::{
     error::Result,
@@ -127,7 +127,8 @@ impl Repair {
             if core.holds(run.run_id) {
                 continue;
             }
-            if run.instance == core.worker.instance {
+            let follows = core.registry.get(run.kind).is_some_and(|kind| kind.follows());
+            if follows || run.instance == core.worker.instance {
                 self.look_for(run);
             } else {
                 self.wait_for_quarantine(&run, None).await?;
@@ -165,6 +166,15 @@ impl Repair {
 pub(super) async fn recover(core: &Arc<Core>, run: &OpenRun) -> Result<()> {
     let Some(recovering) = core.recovering.take(run) else { return Ok(()) };
     let kind = core.kind(run.kind)?;
+    if kind.follows() {
+        // What was forced has been tried; the end is not held up by trying again.
+        let job = core.store.job(run.job_id).await?;
+        let forced = job.and_then(|job| job.cancel).is_some_and(|cancel| cancel.forced_at.is_some());
+        if !forced || run.stop.is_none() {
+            take_up(core, run).await?;
+        }
+        return Ok(());
+    }
     let place = RunPlace::from(run);
     let job = core.store.job(run.job_id).await?;
     // A force from now on finds the recovery that was just taken.

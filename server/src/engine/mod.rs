@@ -10,6 +10,7 @@
 //! 3. the kind *tidies*: after a crash here only scratch is left, which goes with the job.
 
 mod artifacts;
+mod batches;
 mod bulk;
 mod cancel;
 pub mod clock;
@@ -27,9 +28,10 @@ mod worker;
 use std::sync::Arc;
 
 use app::model::{
-    Artifact, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, CancelAnswer, CancelRequest, DeleteAnswer,
-    Job, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, Receipt, RerunRequest, Source, Unit,
-    UnitQuery,
+    AdoptRequest, Artifact, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, CancelAnswer, CancelRequest,
+    CheckRequest, CheckedInput, DeleteAnswer, ImportAnswer, Job, JobId, JobList, JobQuery, LogPage, LogQuery,
+    MatchResults, Page, Plan, ProviderInfo, Receipt, RemoteBatch, RemoteBatchPage, RequestQuery, RequestRow,
+    RerunRequest, Source, Unit, UnitQuery,
 };
 
 pub(crate) use self::artifacts::names_of;
@@ -38,7 +40,7 @@ pub use self::logs::LogText;
 use crate::{
     data::DataFolder,
     error::Result,
-    kinds::{Registry, Upload},
+    kinds::{Registry, Upload, batches::Providers},
     store::SharedStore,
 };
 
@@ -89,6 +91,8 @@ pub struct EngineConfig {
     pub slots: u32,
     /// Likewise, of jobs whose work is done elsewhere.
     pub remote_slots: u32,
+    /// The batch APIs of the configuration.
+    pub providers: Arc<Providers>,
 }
 
 /// The engine as everybody holds it: cheap to clone. It works until [`Engine::shut_down`].
@@ -198,6 +202,68 @@ impl Engine {
     /// As [`Engine::job`]; `NotFound`.
     pub async fn artifact(&self, id: JobId, path: &str) -> Result<ArtifactFile> {
         artifacts::open_artifact(&self.core, id, path).await
+    }
+
+    /// The batch APIs of the configuration.
+    #[must_use]
+    pub fn providers(&self) -> Vec<ProviderInfo> {
+        self.core.providers.offered()
+    }
+
+    /// A page of the requests of a batch with their results; an empty one before they are collected.
+    ///
+    /// # Errors
+    /// As [`Engine::job`]; `NotFound` for jobs of other kinds; a cursor that was made up.
+    pub async fn requests(&self, id: JobId, query: &RequestQuery) -> Result<Page<RequestRow>> {
+        batches::requests(&self.core, id, query).await
+    }
+
+    /// Asks the provider of a job now.
+    ///
+    /// # Errors
+    /// As [`Engine::job`]; `NotPossible` for jobs of other kinds.
+    pub async fn refresh(&self, actor: &Actor, id: JobId) -> Result<Job> {
+        batches::refresh(&self.core, actor, id).await
+    }
+
+    /// What a file of requests holds, before anything is sent. `upload` is a file that came with the question.
+    ///
+    /// # Errors
+    /// `Invalid` for a provider or path that cannot be used.
+    pub async fn check_batch(&self, request: CheckRequest, upload: Option<std::path::PathBuf>) -> Result<CheckedInput> {
+        batches::check(&self.core, request, upload).await
+    }
+
+    /// A page of what a provider has, with whose it is.
+    ///
+    /// # Errors
+    /// `NotFound`; `Provider` when it does not answer.
+    pub async fn remote_batches(&self, provider: &str, cursor: Option<&str>) -> Result<RemoteBatchPage> {
+        batches::list(&self.core, provider, cursor).await
+    }
+
+    /// Makes a job of a batch that none knows.
+    ///
+    /// # Errors
+    /// `NotFound`; `Provider`; `Invalid` when a job has it.
+    pub async fn adopt_batch(&self, actor: &Actor, provider: &str, id: &str, request: AdoptRequest) -> Result<Job> {
+        batches::adopt(&self.core, actor, provider, id, request).await
+    }
+
+    /// Makes jobs of the batches that another tool wrote down. Repeating it is harmless.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for too many records. What one record fails by is in the answer.
+    pub async fn import_batches(&self, actor: &Actor, provider: &str, text: Vec<u8>) -> Result<ImportAnswer> {
+        batches::import(&self.core, actor, provider, text).await
+    }
+
+    /// Asks a provider to cancel a batch that no job knows, and answers how it stands then.
+    ///
+    /// # Errors
+    /// As [`Engine::adopt_batch`].
+    pub async fn cancel_remote_batch(&self, actor: &Actor, provider: &str, id: &str) -> Result<RemoteBatch> {
+        batches::cancel(&self.core, actor, provider, id).await
     }
 
     /// What a `product_matching` job has found so far.

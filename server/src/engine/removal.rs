@@ -33,7 +33,9 @@ fn folders(data: &DataFolder, job: JobId, kind: Kind) -> Vec<(Category, PathBuf)
 /// The same for artifacts: `<unit>/<folder>` decides, where the kind makes several sorts.
 fn artifact_folders(artifacts: &Path, kind: Kind) -> Vec<(Category, PathBuf)> {
     match kind {
-        Kind::Files | Kind::Hosts => vec![(Category::Results, artifacts.to_owned())],
+        Kind::Files | Kind::Hosts | Kind::OpenaiBatch | Kind::GeminiBatch => {
+            vec![(Category::Results, artifacts.to_owned())]
+        }
         Kind::ProductMatching => {
             let units = fs::read_dir(artifacts).into_iter().flatten().flatten();
             let folders = units.flat_map(|unit| fs::read_dir(unit.path()).into_iter().flatten().flatten());
@@ -94,6 +96,19 @@ pub(super) fn keep(data: &DataFolder, job: JobId) -> io::Result<()> {
         return Ok(());
     }
     fs::rename(from, to)
+}
+
+/// Failures with those elsewhere, for the accounts, and all that is left, for the receipt.
+pub(super) fn with_elsewhere(failures: &Failures, elsewhere: &[Leftover]) -> (Failures, Vec<Leftover>) {
+    let mut left = leftovers(failures);
+    left.extend(elsewhere.iter().cloned());
+    let mut failures = failures.clone();
+    for leftover in elsewhere.iter().filter(|leftover| leftover.may_go()) {
+        if let Leftover::Provider { category, detail, .. } = leftover {
+            failures.entry((*category, detail.clone())).or_default().items += 1;
+        }
+    }
+    (failures, left)
 }
 
 /// What could not be removed, by category and the system's word.
@@ -185,7 +200,9 @@ pub(super) fn plan_items(files: &BTreeMap<Category, Count>, records: u64, keep_f
             | Category::Matches
             | Category::Results
             | Category::Logs
-            | Category::Scratch => files.get(&category).copied().unwrap_or_default(),
+            | Category::Scratch
+            | Category::ProviderBatch
+            | Category::ProviderFiles => files.get(&category).copied().unwrap_or_default(),
         };
         PlanItem { category, items: count.items, bytes: count.bytes }
     };

@@ -85,16 +85,16 @@ async fn admit_and_store(core: &Arc<Core>, actor: &Actor, submission: Submission
     store(core, actor, new, admitted, idempotency).await
 }
 
-struct Fresh {
-    job_id: JobId,
-    name: String,
-    kind: Kind,
-    rerun_of: Option<JobId>,
-    action: AuditAction,
+pub(super) struct Fresh {
+    pub(super) job_id: JobId,
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) rerun_of: Option<JobId>,
+    pub(super) action: AuditAction,
 }
 
 /// Stores a job. Answers its id, or that of the job which the same key made before.
-async fn store(
+pub(super) async fn store(
     core: &Arc<Core>,
     actor: &Actor,
     fresh: Fresh,
@@ -138,7 +138,7 @@ pub(super) fn key_conflict() -> Error {
     }
 }
 
-fn check_name(name: &str) -> Result<String> {
+pub(super) fn check_name(name: &str) -> Result<String> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
         let detail = "`name` must have 1 to 200 characters and no control characters.";
@@ -188,11 +188,11 @@ async fn rerun_found(
     check_rerun(&job)?;
     let name = check_name(request.name.as_deref().unwrap_or(&job.name))?;
     let kind = core.kind(job.kind)?;
-    let Again { units, done } = units_of(core, &job, request.units, kind.reruns_whole()).await?;
+    let Again { units, done } = units_of(core, &job, request.units, &*kind).await?;
     let (fresh, _) = reserve(core).await?;
     let stored = async {
         let units = share_inputs(core, id, fresh, kind.clone(), units).await?;
-        kind.inherit(id, fresh, done).await?;
+        kind.inherit(id, fresh, done, request.units).await?;
         let admitted = kind.admit_again(&job.spec, units).await?;
         let new = Fresh { job_id: fresh, name, kind: job.kind, rerun_of: Some(id), action: AuditAction::Rerun };
         store(core, actor, new, admitted, idempotency).await
@@ -222,12 +222,15 @@ struct Again {
     done: Vec<DoneUnit>,
 }
 
-/// The units of the first phase that are wanted again; with `whole` all of them, if any unit of any phase is.
-async fn units_of(core: &Core, job: &JobRecord, wanted: RerunUnits, whole: bool) -> Result<Again> {
+/// The units of the first phase that are wanted again; where the kind reruns whole all of them, if any unit of any phase
+/// is.
+async fn units_of(core: &Core, job: &JobRecord, wanted: RerunUnits, kind: &dyn JobKind) -> Result<Again> {
+    let whole = kind.reruns_whole();
     let first = job.phases.first().map(|phase| phase.phase);
     let (mut units, mut done) = (Vec::new(), Vec::new());
     // Phases that were never entered are missing, too.
-    let mut is_complete = job.phase == Phase::Completed;
+    let judged = kind.judged(job.job_id).await?;
+    let mut is_complete = job.phase == Phase::Completed && judged.is_none_or(|judged| judged.succeeded == judged.total);
     let mut query = UnitQuery { limit: Some(UnitQuery::MAX_LIMIT), ..UnitQuery::default() };
     loop {
         let page = core.store.units(job.job_id, &query).await?;
@@ -237,8 +240,10 @@ async fn units_of(core: &Core, job: &JobRecord, wanted: RerunUnits, whole: bool)
             if whole && !is_missing {
                 done.push(DoneUnit { index: unit.index, phase: unit.phase, name: unit.name.clone() });
             }
-            if (whole || is_missing) && first.is_none_or(|first| unit.phase == first) {
-                units.push(NewUnit { phase: unit.phase, name: unit.name, input: unit.input });
+            // The unit of a followed job went along with its phases.
+            if (whole || is_missing) && (kind.follows() || first.is_none_or(|first| unit.phase == first)) {
+                let phase = first.unwrap_or(unit.phase);
+                units.push(NewUnit { phase, name: unit.name, input: unit.input });
             }
         }
         query.cursor = page.next_cursor;

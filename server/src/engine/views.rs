@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use app::model::{
-    Allowed, Artifact, Cancellation, FilesSpec, Job, JobId, JobList, JobQuery, Kind, Page, Phase, Spec, Unit,
-    UnitQuery, WaitingRun,
+    Allowed, Artifact, BatchView, CancelResult, Cancellation, FilesSpec, Job, JobId, JobList, JobQuery, Kind, Page,
+    Phase, Progress, Spec, Unit, UnitQuery, WaitingRun,
 };
 
 use super::{
@@ -31,6 +31,9 @@ pub(super) async fn job(core: &Arc<Core>, id: JobId) -> Result<Job> {
     let bytes = size(core, &record).await?;
     let since = record.cancel.as_ref().map(|cancel| cancel.requested_at);
     let mut job = from_record(&record);
+    if record.phase != Phase::Deleting {
+        with_batch(core, &mut job, &record).await?;
+    }
     job.spec = read_spec(record.kind, &record.spec);
     job.phases = record.phases;
     job.waiting = waiting.into_iter().map(|run| waiting_run(run, since)).collect();
@@ -41,7 +44,20 @@ pub(super) async fn job(core: &Arc<Core>, id: JobId) -> Result<Job> {
 pub(super) async fn jobs(core: &Core, query: &JobQuery) -> Result<JobList> {
     let page = core.store.jobs(query).await?;
     let counts = core.store.phase_counts().await?;
-    Ok(JobList { items: page.items.iter().map(from_record).collect(), next_cursor: page.next_cursor, counts })
+    let mut items: Vec<Job> = page.items.iter().map(from_record).collect();
+    for kind in [Kind::OpenaiBatch, Kind::GeminiBatch] {
+        let of_kind: Vec<&JobRecord> = page.items.iter().filter(|job| job.kind == kind).collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        let mut batches = core.kind(kind)?.batches(&of_kind).await?;
+        for job in &mut items {
+            if let Some(batch) = batches.remove(&job.job_id) {
+                tell_batch(job, batch);
+            }
+        }
+    }
+    Ok(JobList { items, next_cursor: page.next_cursor, counts })
 }
 
 pub(super) async fn units(core: &Core, id: JobId, query: &UnitQuery) -> Result<Page<Unit>> {
@@ -74,6 +90,37 @@ pub(super) async fn units_grow(core: &Core, id: JobId) -> Result<bool> {
     Ok(core.store.job(id).await?.is_some_and(|job| shows_lines(job.kind)))
 }
 
+async fn with_batch(core: &Core, job: &mut Job, record: &JobRecord) -> Result<()> {
+    if record.kind.provider_kind().is_some()
+        && let Some(batch) = core.kind(record.kind)?.batches(&[record]).await?.remove(&record.job_id)
+    {
+        tell_batch(job, batch);
+    }
+    Ok(())
+}
+
+/// A batch is one unit; people count its requests.
+fn tell_batch(job: &mut Job, batch: BatchView) {
+    let requests = batch.requests;
+    if requests.total > 0 {
+        let open = requests.total.saturating_sub(requests.completed + requests.failed);
+        let is_over = job.phase.is_terminal();
+        let rest = batch.results.map(|results| results.unfinished() - results.failed);
+        job.progress = Progress {
+            total: requests.total,
+            succeeded: requests.completed,
+            failed: requests.failed,
+            cancelled: if job.phase == Phase::Cancelled { rest.unwrap_or(open) } else { 0 },
+            running: if is_over || job.progress.running == 0 { 0 } else { open },
+        };
+    }
+    let result = batch.cancel_result.filter(|result| *result != CancelResult::Cancelled);
+    if let Some(result) = result.filter(|_| job.phase.is_terminal()) {
+        job.detail = Some(result.sentence().to_owned());
+    }
+    job.batch = Some(batch);
+}
+
 /// The job as lists show it.
 fn from_record(record: &JobRecord) -> Job {
     Job {
@@ -90,6 +137,7 @@ fn from_record(record: &JobRecord) -> Job {
         allowed: Allowed::for_operator(record.phase),
         rerun_of: record.rerun_of,
         detail: detail(record),
+        batch: None,
         spec: None,
         phases: Vec::new(),
         waiting: Vec::new(),
@@ -148,6 +196,7 @@ fn read_spec(kind: Kind, spec: &str) -> Option<Spec> {
         Kind::Files => serde_json::from_str::<FilesSpec>(spec).ok().map(Spec::Files),
         Kind::ProductMatching => serde_json::from_str(spec).ok().map(Spec::ProductMatching),
         Kind::Hosts => serde_json::from_str(spec).ok().map(Spec::Hosts),
+        Kind::OpenaiBatch | Kind::GeminiBatch => serde_json::from_str(spec).ok().map(Spec::Batch),
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     kinds::{JobKind, Recovery, RunContext, RunOutcome, RunPlace, Stop},
-    store::{Claim, ClaimedRun, FinishEffect, Lane, RunResult, RunState, Verdict},
+    store::{Claim, ClaimedRun, FinishEffect, Lane, OpenRun, RunResult, RunState, Verdict},
 };
 
 /// Looks for work of other processes; own work wakes it at once.
@@ -39,6 +39,7 @@ const SHUT_DOWN_GRACE: Duration = Duration::from_secs(5);
 pub(super) fn start(core: &Arc<Core>) {
     core.spawn(take_work(core.clone(), Lane::Local));
     core.spawn(take_work(core.clone(), Lane::Remote));
+    core.spawn(take_work(core.clone(), Lane::Provider));
     core.spawn(take_orders(core.clone()));
 }
 
@@ -117,6 +118,26 @@ pub(super) async fn obey(core: &Core) {
     }
 }
 
+/// Takes up a run that follows what goes on elsewhere, of a server that is gone or of this one. True: it is in hand now.
+pub(super) async fn take_up(core: &Arc<Core>, run: &OpenRun) -> Result<bool> {
+    if core.holds(run.run_id) || core.stopping.is_cancelled() {
+        return Ok(false);
+    }
+    let at = now();
+    let worker = &core.worker.worker_id;
+    let taken = core.store.take_over_run(run.run_id, &run.worker, worker, lease_until(at)).await?;
+    core.unsettled.remove(run.run_id);
+    let Some(claimed) = taken else { return Ok(false) };
+    let stop = core.hold(&claimed, at);
+    core.runs.spawn(carry_out(core.clone(), claimed, stop));
+    // Its job may be cancelled since, and the server may be stopping.
+    obey(core).await;
+    if core.stopping.is_cancelled() {
+        core.order_stop(Stop::Graceful, StopCause::ShutDown, |_, _| true);
+    }
+    Ok(true)
+}
+
 /// One run from start to stored result.
 async fn carry_out(core: Arc<Core>, claimed: ClaimedRun, stop: watch::Receiver<Stop>) {
     let place = RunPlace::from(&claimed);
@@ -132,9 +153,16 @@ async fn carry_out(core: Arc<Core>, claimed: ClaimedRun, stop: watch::Receiver<S
 async fn run_and_settle(core: &Arc<Core>, claimed: ClaimedRun, stop: watch::Receiver<Stop>) -> Result<()> {
     let place = RunPlace::from(&claimed);
     let kind = core.kind(claimed.kind)?;
-    let context = RunContext { claimed: claimed.clone(), stop };
+    let worker = core.worker.worker_id.clone();
+    let context = RunContext { claimed: claimed.clone(), stop, worker };
     let outcome = match AssertUnwindSafe(kind.run(context)).catch_unwind().await {
         Ok(outcome) => outcome,
+        // What it follows goes on: the repair takes the run up again.
+        Err(_) if kind.follows() => {
+            tracing::error!(run = %place.run_id, "the code of a kind panicked while it followed a run");
+            core.unsettled.add(place.run_id);
+            return Ok(());
+        }
         Err(_) => after_panic(core, &claimed).await?,
     };
     let settling = Settling { place, kind, worker: core.worker.worker_id.clone(), cause: core.cause(place.run_id) };
@@ -350,7 +378,8 @@ pub(super) async fn advance(core: &Arc<Core>, id: JobId) -> Result<()> {
         let kind = core.kind(job.kind)?;
         let next = kind.phases().iter().skip_while(|phase| **phase != job.phase).nth(1);
         let Some(next) = next else {
-            if let Some(phase) = core.store.conclude(id, job.phase, now()).await? {
+            let judged = kind.judged(id).await?;
+            if let Some(phase) = core.store.conclude(id, job.phase, judged, now()).await? {
                 tracing::info!(job = %id, %phase, "job ended");
             }
             core.touch();

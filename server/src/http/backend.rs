@@ -5,8 +5,9 @@ use std::future::Future;
 use app::{
     backend::{Answer, Backend},
     model::{
-        Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, FormOptions, Job, JobId,
-        JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, Receipt, Unit, UnitQuery,
+        Artifact, AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkRequest, FormOptions, Job,
+        JobExtras, JobId, JobList, JobQuery, LogPage, LogQuery, MatchResults, Page, Plan, ProviderInfo, Receipt,
+        RemoteBatchPage, RequestQuery, RequestRow, Unit, UnitQuery,
     },
 };
 
@@ -83,13 +84,33 @@ impl Backend for EngineBackend {
         answer(async move { state.engine.bulk_items(id, &query).await })
     }
 
+    fn job_extras(&self, id: JobId) -> Answer<JobExtras> {
+        let state = self.0.clone();
+        answer(async move { state.engine.job(id).await.map(|Job { spec, batch, .. }| JobExtras { spec, batch }) })
+    }
+
+    fn requests(&self, id: JobId, query: RequestQuery) -> Answer<Page<RequestRow>> {
+        let state = self.0.clone();
+        answer(async move { state.engine.requests(id, &query).await })
+    }
+
+    fn providers(&self) -> Answer<Vec<ProviderInfo>> {
+        let providers = self.0.engine.providers();
+        answer(async move { Ok(providers) })
+    }
+
+    fn remote_batches(&self, provider: String, cursor: Option<String>) -> Answer<RemoteBatchPage> {
+        let state = self.0.clone();
+        answer(async move { state.engine.remote_batches(&provider, cursor.as_deref()).await })
+    }
+
     fn audit(&self, cursor: Option<String>) -> Answer<Page<AuditEvent>> {
         let state = self.0.clone();
         answer(async move { state.store.audit_events(cursor.as_deref(), status::AUDIT_PAGE).await })
     }
 
     fn form_options(&self) -> Answer<FormOptions> {
-        let options = status::options(&self.0.config);
+        let options = status::options(&self.0.config, self.0.engine.providers());
         answer(async move { Ok(options) })
     }
 }

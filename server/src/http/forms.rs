@@ -3,14 +3,14 @@
 use app::{
     backend::{Flash, Tone},
     model::{
-        Bulk, BulkId, BulkQuestion, BulkRequest, CancelAnswer, CancelOutcome, CancelRequest, DeleteAnswer,
-        DeleteStatus, ErrorCode, JobId, RerunRequest, RerunUnits, bulk::wants_number, split_words,
+        AdoptRequest, BatchState, Bulk, BulkQuestion, BulkRequest, CancelAnswer, CancelOutcome, CancelRequest,
+        DeleteAnswer, DeleteStatus, ErrorCode, JobId, RerunRequest, RerunUnits, bulk::wants_number, split_words,
     },
     paths::console,
 };
 use axum::{
     Form,
-    extract::{Request, State, rejection::FormRejection},
+    extract::{Path, Request, State, rejection::FormRejection},
     http::{HeaderMap, Uri},
     response::{IntoResponse, Redirect, Response},
 };
@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use super::{
     AppState,
     auth::Caller,
+    batches,
     bulk::{self, BulkPath},
     extract::{JobPath, Pairs, invalid_query},
     jobs::{SubmitBody, rerun_as, submit_reserved, to_the_end},
@@ -93,6 +94,8 @@ fn gone(state: &AppState, id: JobId, failure: &Failure) -> Option<Response> {
         | ErrorCode::InvalidCancel
         | ErrorCode::InvalidBulk
         | ErrorCode::IdempotencyConflict
+        | ErrorCode::BatchKnown
+        | ErrorCode::ProviderFailed
         | ErrorCode::TooManyRequests
         | ErrorCode::StoreBusy
         | ErrorCode::DiskFull
@@ -209,11 +212,63 @@ pub(crate) async fn retry_removal(
             };
             go(&state, &console::removal(id), Some(message))
         }
-        Err(failure) => {
-            let uri = console::removal(id).parse().unwrap_or_default();
-            pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, Vec::new()).await
-        }
+        Err(failure) => failed_at(&state, &caller, &console::removal(id), &headers, failure).await,
     }
+}
+
+/// `POST /jobs/{job_id}/refresh`
+pub(crate) async fn refresh(
+    State(state): State<AppState>,
+    caller: Caller,
+    JobPath(id): JobPath,
+    headers: HeaderMap,
+) -> Response {
+    match batches::refresh_as(&state, &caller, id).await {
+        Ok(_) => go(&state, &console::job(id), None),
+        Err(failure) => failed_at(&state, &caller, &console::job(id), &headers, failure).await,
+    }
+}
+
+/// `POST /providers/{name}/batches/{batch_id}/adopt`
+pub(crate) async fn adopt_batch(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path((name, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    match batches::adopt_as(&state, &caller, &name, &id, AdoptRequest::default()).await {
+        Ok(job) => {
+            let words = "The batch is a job now: it is followed from here on.";
+            go(&state, &console::job(job.job_id), Some(flash(Tone::Completed, words)))
+        }
+        Err(failure) => failed_at(&state, &caller, &console::provider(&name), &headers, failure).await,
+    }
+}
+
+/// `POST /providers/{name}/batches/{batch_id}/cancel`
+pub(crate) async fn cancel_remote_batch(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path((name, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let place = console::provider(&name);
+    match batches::cancel_as(&state, &caller, &name, &id).await {
+        Ok(batch) if batch.state == BatchState::Cancelled => {
+            go(&state, &place, Some(flash(Tone::Proof, "The provider says that the batch is cancelled.")))
+        }
+        Ok(batch) => {
+            let words = format!("The provider has been asked to cancel. It says: {}.", batch.raw_state);
+            go(&state, &place, Some(flash(Tone::Info, words)))
+        }
+        Err(failure) => failed_at(&state, &caller, &place, &headers, failure).await,
+    }
+}
+
+/// The page at `place`, with the problem.
+async fn failed_at(state: &AppState, caller: &Caller, place: &str, headers: &HeaderMap, failure: Failure) -> Response {
+    let uri = place.parse().unwrap_or_default();
+    pages::render_failed_form(state, Some(caller), &uri, headers, failure, Vec::new()).await
 }
 
 /// `POST /bulk/new` with the question in the query, and `reason`, `keep_files`, `number` (typed), `shown` (how many jobs
@@ -278,7 +333,7 @@ pub(crate) async fn abort_bulk(
             };
             go(&state, &console::bulk(id), Some(flash(Tone::Info, words)))
         }
-        Err(failure) => failed_on_bulk(&state, &caller, id, &headers, failure).await,
+        Err(failure) => failed_at(&state, &caller, &console::bulk(id), &headers, failure).await,
     }
 }
 
@@ -291,19 +346,8 @@ pub(crate) async fn retry_bulk(
 ) -> Response {
     match bulk::retry_as(&state, &caller, id, None).await {
         Ok(bulk) => go(&state, &console::bulk(bulk.bulk_id), Some(flash(Tone::Info, "What failed is tried again."))),
-        Err(failure) => failed_on_bulk(&state, &caller, id, &headers, failure).await,
+        Err(failure) => failed_at(&state, &caller, &console::bulk(id), &headers, failure).await,
     }
-}
-
-async fn failed_on_bulk(
-    state: &AppState,
-    caller: &Caller,
-    id: BulkId,
-    headers: &HeaderMap,
-    failure: Failure,
-) -> Response {
-    let uri = console::bulk(id).parse().unwrap_or_default();
-    pages::render_failed_form(state, Some(caller), &uri, headers, failure, Vec::new()).await
 }
 
 /// `POST /jobs/new`, multipart: the fields of [`spec_of`] and `files`.
@@ -350,6 +394,7 @@ fn spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
     match typed.text("kind") {
         Some("product_matching") => matching_spec_of(typed),
         Some("hosts") => hosts_spec_of(typed),
+        Some("openai_batch" | "gemini_batch") => Ok(batch_spec_of(typed)),
         Some(_) | None => files_spec_of(typed),
     }
 }
@@ -369,6 +414,12 @@ fn matching_spec_of(typed: &Typed) -> Answer<Map<String, Value>> {
     }
     insert_numbers(&mut spec, typed, &["parallel"])?;
     Ok(spec)
+}
+
+/// The spec of a batch from `provider`, `input` and `model`.
+fn batch_spec_of(typed: &Typed) -> Map<String, Value> {
+    let given = |name: &str| Some((name.to_owned(), typed.text(name)?.into()));
+    ["provider", "input", "model"].into_iter().filter_map(given).collect()
 }
 
 fn lines(typed: &Typed, name: &str) -> Vec<String> {

@@ -242,13 +242,13 @@ fn valid_name(name: &serde_json::Value) -> Answer<String> {
     Ok(text.to_owned())
 }
 
-enum Media {
+pub(crate) enum Media {
     Json,
     Multipart,
     Other,
 }
 
-fn media_type(headers: &HeaderMap) -> Media {
+pub(crate) fn media_type(headers: &HeaderMap) -> Media {
     let text = headers.get(header::CONTENT_TYPE).map_or(Ok("application/json"), |value| value.to_str());
     let name = text.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if name == "application/json" || name.ends_with("+json") {

@@ -7,6 +7,7 @@ mod artifacts;
 pub(crate) mod assets;
 mod auth;
 mod backend;
+mod batches;
 mod body;
 mod bulk;
 mod conditional;
@@ -184,6 +185,14 @@ pub(crate) fn api_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(removals::list))
         .routes(routes!(removals::detail))
         .routes(routes!(removals::retry))
+        .routes(routes!(batches::providers))
+        .routes(routes!(batches::check))
+        .routes(routes!(batches::requests))
+        .routes(routes!(batches::refresh))
+        .routes(routes!(batches::list))
+        .routes(routes!(batches::adopt))
+        .routes(routes!(batches::import))
+        .routes(routes!(batches::cancel))
         .routes(routes!(bulk::list, bulk::begin))
         .routes(routes!(bulk::detail))
         .routes(routes!(bulk::items))
@@ -213,6 +222,10 @@ fn page_routes(state: &AppState) -> Router<AppState> {
         .route("/jobs/{job_id}/cancel", get(pages::page).post(forms::cancel))
         .route("/jobs/{job_id}/delete", get(pages::page).post(forms::delete))
         .route("/jobs/{job_id}/rerun", post(forms::rerun))
+        .route("/jobs/{job_id}/refresh", post(forms::refresh))
+        .route(console::PROVIDERS, get(pages::page))
+        .route("/providers/{name}/batches/{batch_id}/adopt", post(forms::adopt_batch))
+        .route("/providers/{name}/batches/{batch_id}/cancel", post(forms::cancel_remote_batch))
         .route(console::REMOVALS, get(pages::page))
         .route("/removals/{job_id}", get(pages::page))
         .route("/removals/{job_id}/retry", post(forms::retry_removal))

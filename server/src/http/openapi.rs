@@ -65,7 +65,7 @@ pub(crate) async fn serve() -> Response {
 #[cfg(test)]
 mod tests {
     use app::{
-        model::{BulkId, BulkItemQuery, JobId, LogQuery},
+        model::{BulkId, BulkItemQuery, JobId, LogQuery, RequestQuery},
         paths::api,
     };
 
@@ -95,6 +95,14 @@ mod tests {
             api::bulk_items(bulk, &BulkItemQuery::default()),
             api::abort_bulk(bulk),
             api::retry_bulk(bulk),
+            api::PROVIDERS.to_owned(),
+            api::CHECK_BATCH.to_owned(),
+            api::remote_batches("NAME", None).replace("NAME", "{name}"),
+            api::adopt_batch("NAME", "BATCH").replace("NAME", "{name}").replace("BATCH", "{batch_id}"),
+            api::cancel_remote_batch("NAME", "BATCH").replace("NAME", "{name}").replace("BATCH", "{batch_id}"),
+            api::import_batches("NAME").replace("NAME", "{name}"),
+            api::requests(id, &RequestQuery::default()),
+            api::refresh(id),
             api::AUDIT.to_owned(),
             api::FORM_OPTIONS.to_owned(),
             api::STATUS.to_owned(),

@@ -27,7 +27,8 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Forbidden | ErrorCode::CrossOrigin => StatusCode::FORBIDDEN,
         ErrorCode::JobNotFound | ErrorCode::JobDeleted | ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::JobActive | ErrorCode::JobDeleting => StatusCode::CONFLICT,
+        ErrorCode::JobActive | ErrorCode::JobDeleting | ErrorCode::BatchKnown => StatusCode::CONFLICT,
+        ErrorCode::ProviderFailed => StatusCode::BAD_GATEWAY,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
@@ -61,6 +62,8 @@ const fn title(code: ErrorCode) -> &'static str {
         ErrorCode::InvalidSpec => "Invalid job",
         ErrorCode::InvalidCancel => "Invalid cancel request",
         ErrorCode::InvalidBulk => "Invalid action on many jobs",
+        ErrorCode::BatchKnown => "A job has this batch",
+        ErrorCode::ProviderFailed => "The provider did not do it",
         ErrorCode::IdempotencyConflict => "Idempotency key used before",
         ErrorCode::TooManyRequests => "Too many attempts",
         ErrorCode::StoreBusy => "Database busy",
@@ -93,6 +96,8 @@ const fn retry_after(code: ErrorCode) -> Option<&'static str> {
         | ErrorCode::InvalidSpec
         | ErrorCode::InvalidCancel
         | ErrorCode::InvalidBulk
+        | ErrorCode::BatchKnown
+        | ErrorCode::ProviderFailed
         | ErrorCode::IdempotencyConflict
         | ErrorCode::DiskFull
         | ErrorCode::Internal => None,
@@ -189,6 +194,7 @@ impl From<Error> for Failure {
                 Failure::new(code, format!("Job `{id}` is being deleted. Nothing else can be done."))
             }
             Error::Invalid { field, detail, hint, .. } => Failure { code, detail, hint, field, receipt: None },
+            Error::Provider(detail) => Failure::new(code, detail),
             Error::NotFound(detail) | Error::NotPossible { detail, .. } | Error::TooLarge(detail) => {
                 Failure::new(code, detail)
             }

@@ -1,6 +1,6 @@
 //! How the server is: for probes, for Prometheus, for people.
 
-use app::model::{AuditEvent, ErrorCode, FormOptions, Page, PresetInfo, RootInfo, Timestamp};
+use app::model::{AuditEvent, ErrorCode, FormOptions, Page, PresetInfo, ProviderInfo, RootInfo, Timestamp};
 use axum::{
     Json,
     extract::State,
@@ -88,10 +88,10 @@ pub(crate) async fn status(State(state): State<AppState>, _: Caller) -> Answer<J
 #[utoipa::path(get, path = "/api/form-options", tag = "status", responses(
     (status = 200, body = FormOptions), (status = "default", response = crate::http::openapi::ProblemAnswer)))]
 pub(crate) async fn form_options(State(state): State<AppState>, _: Caller) -> Json<FormOptions> {
-    Json(options(&state.config))
+    Json(options(&state.config, state.engine.providers()))
 }
 
-pub(crate) fn options(config: &Config) -> FormOptions {
+pub(crate) fn options(config: &Config, providers: Vec<ProviderInfo>) -> FormOptions {
     let preset = |(name, preset): (&String, &crate::config::Preset)| PresetInfo {
         name: name.clone(),
         kind: preset.kind,
@@ -106,6 +106,7 @@ pub(crate) fn options(config: &Config) -> FormOptions {
         slots: config.worker.slots,
         hosts: crate::kinds::hosts::offered(config),
         allow_free_commands_on_hosts: config.ssh.allow_free_commands,
+        providers,
     }
 }
 

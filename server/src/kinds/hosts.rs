@@ -174,7 +174,7 @@ impl JobKind for HostsKind {
     }
 
     async fn run(&self, context: RunContext) -> RunOutcome {
-        let RunContext { claimed, stop } = context;
+        let RunContext { claimed, stop, .. } = context;
         let place = RunPlace::from(&claimed);
         let shared = self.shared.clone();
         let planned = tokio::task::spawn_blocking(move || shared.plan(&claimed)).await;

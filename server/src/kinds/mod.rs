@@ -4,6 +4,7 @@
 //! a run is found when its worker died. It never writes a job's phase: the engine does, by the rules of
 //! [`app::model::Phase`].
 
+pub mod batches;
 pub mod files;
 pub mod hosts;
 pub mod product_matching;
@@ -16,18 +17,22 @@ mod run_files;
 mod trees;
 
 use std::{
+    collections::HashMap,
     ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use app::model::{JobId, Kind, MatchResults, Phase, RunId, StopEvidence};
+use app::model::{
+    BatchSpec, BatchView, Category, CheckedInput, JobId, Kind, Leftover, MatchResults, Page, Phase, Progress,
+    RequestQuery, RequestRow, RerunUnits, RunId, StopEvidence,
+};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     store::{ArtifactRow, ClaimedRun, JobRecord, NewUnit, OpenRun, Verdict},
 };
 
@@ -71,6 +76,9 @@ pub enum Stop {
     Graceful,
     /// Force: kill now.
     Kill,
+    /// This process lets go of work that goes on elsewhere; another one takes it up. Only for kinds that
+    /// [follow](JobKind::follows).
+    LetGo,
 }
 
 /// What a run gets.
@@ -78,6 +86,8 @@ pub struct RunContext {
     pub claimed: ClaimedRun,
     /// Changes when the run is to be stopped; only ever gets stronger.
     pub stop: watch::Receiver<Stop>,
+    /// Who carries it out: the fence of what is stored meanwhile.
+    pub worker: String,
 }
 
 /// Where a run belongs.
@@ -140,15 +150,70 @@ pub trait JobKind: Send + Sync {
         Path::new(input)
     }
 
+    /// True when a run only follows work that goes on elsewhere, whatever becomes of this server. Such a run is never
+    /// recovered: the next server takes it up as it is, in any phase, and goes on. It is told [`Stop::LetGo`] when the
+    /// server stops, and then answers `Cancelled` without evidence.
+    fn follows(&self) -> bool {
+        false
+    }
+
+    /// How long a forced delete waits for the proof of the stop.
+    fn proof_patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    /// What the end of a job is judged by, where that is not its units.
+    async fn judged(&self, job: JobId) -> Result<Option<Progress>> {
+        let _ = job;
+        Ok(None)
+    }
+
+    /// The batches of those of these jobs that have one.
+    async fn batches(&self, jobs: &[&JobRecord]) -> Result<HashMap<JobId, BatchView>> {
+        let _ = jobs;
+        Ok(HashMap::new())
+    }
+
+    /// A page of the requests of a batch with their results; `None` for kinds without.
+    async fn requests(&self, job: JobId, query: &RequestQuery) -> Result<Option<Page<RequestRow>>> {
+        let _ = (job, query);
+        Ok(None)
+    }
+
+    /// What a file of requests holds; nothing is stored or sent.
+    async fn check(&self, spec: BatchSpec, upload: Option<PathBuf>) -> Result<CheckedInput> {
+        let _ = (spec, upload);
+        Err(Error::NotFound(format!("Kind `{}` sends no requests.", self.kind())))
+    }
+
+    /// Asks again, now, what became of a job elsewhere, and stores it. False: there is nobody to ask.
+    async fn refresh(&self, job: &JobRecord) -> Result<bool> {
+        let _ = job;
+        Ok(false)
+    }
+
+    /// What a removal takes away elsewhere, by sort.
+    async fn remote_things(&self, job: JobId) -> Result<Vec<(Category, u64)>> {
+        let _ = job;
+        Ok(Vec::new())
+    }
+
+    /// Takes it away, as far as it can be, and answers what is left. May be repeated, also when the job is gone.
+    async fn withdraw(&self, job: JobId) -> Result<Vec<Leftover>> {
+        let _ = job;
+        Ok(Vec::new())
+    }
+
     /// True when a rerun takes all units of the first phase, also those that succeeded: later phases need them. What
     /// they came to is handed on by [`inherit`](Self::inherit).
     fn reruns_whole(&self) -> bool {
         false
     }
 
-    /// Before a rerun `to` of only what is missing in `from`: hands on what the units `done` of `from` came to.
-    async fn inherit(&self, from: JobId, to: JobId, done: Vec<DoneUnit>) -> Result<()> {
-        let _ = (from, to, done);
+    /// Before a rerun `to` of what is missing in `from` (or of all, then `done` is empty): hands on what the units `done`
+    /// of `from` came to.
+    async fn inherit(&self, from: JobId, to: JobId, done: Vec<DoneUnit>, wanted: RerunUnits) -> Result<()> {
+        let _ = (from, to, done, wanted);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use app::model::{JobId, Kind, MatchResults, Phase, ProductMatchingSpec};
+use app::model::{JobId, Kind, MatchResults, Phase, ProductMatchingSpec, RerunUnits};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -246,7 +246,7 @@ impl JobKind for ProductMatchingKind {
         true
     }
 
-    async fn inherit(&self, from: JobId, to: JobId, done: Vec<DoneUnit>) -> Result<()> {
+    async fn inherit(&self, from: JobId, to: JobId, done: Vec<DoneUnit>, _wanted: RerunUnits) -> Result<()> {
         blocking(&self.shared, move |shared| shared.inherit(from, to, &done)).await
     }
 

@@ -133,7 +133,7 @@ impl TreeRuns {
     ) -> Result<Recovery> {
         let how = move || match *stop.borrow() {
             Stop::Kill => StopHow::Kill,
-            Stop::No | Stop::Graceful => StopHow::Graceful,
+            Stop::No | Stop::Graceful | Stop::LetGo => StopHow::Graceful,
         };
         let wait = grace + RECOVERY_MARGIN;
         let place = RunPlace::from(run);
@@ -175,7 +175,7 @@ async fn follow(tree: Tree, mut stop: watch::Receiver<Stop>) -> io::Result<TreeR
             let order = *stop.borrow_and_update();
             match order {
                 Stop::No => {}
-                Stop::Graceful => stopper.stop(StopHow::Graceful),
+                Stop::Graceful | Stop::LetGo => stopper.stop(StopHow::Graceful),
                 Stop::Kill => {
                     stopper.stop(StopHow::Kill);
                     break;

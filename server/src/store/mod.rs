@@ -7,6 +7,7 @@
 //! - every write that a page could show moves the change counter;
 //! - the clock is the caller's: `now` is a parameter, so that tests own time.
 
+pub mod batch;
 pub mod records;
 pub mod sqlite;
 
@@ -14,9 +15,10 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use app::model::{
-    AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, JobId, JobQuery, Page, Phase, PhaseCounts, Receipt, RunId,
-    StopEvidence, Timestamp, UnitQuery,
+    AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, JobId, JobQuery, Page, Phase, PhaseCounts, Progress, Receipt,
+    RunId, StopEvidence, Timestamp, UnitQuery,
 };
+pub use batch::{BatchOwner, BatchRecord, BatchStep, PutBatch};
 pub use records::{
     ApiToken, ArtifactRow, BeginDelete, BulkBegun, BulkOutcome, CancelEffect, CancelOrder, CancelRecord, Claim,
     ClaimedRun, DeleteIntent, FinishEffect, Idempotency, JobPage, JobRecord, Lane, NewBulk, NewJobRecord, NewUnit,
@@ -102,6 +104,15 @@ pub trait Store: Send + Sync {
     /// Adds evidence that came late: to an open run of a cancelling job (which it may end), or to a closed one that was
     /// unconfirmed. Never changes a terminal phase, nor a unit that is over by itself.
     async fn add_evidence(&self, run: RunId, evidence: StopEvidence, now: Timestamp) -> Result<FinishEffect>;
+    /// Gives an open or lost run of the worker `from` to the worker `to`, as it is: for runs that only follow what goes on
+    /// elsewhere. None: it is over, or somebody else's by now.
+    async fn take_over_run(
+        &self,
+        run: RunId,
+        from: &str,
+        to: &str,
+        lease_until: Timestamp,
+    ) -> Result<Option<ClaimedRun>>;
     async fn workers(&self) -> Result<Vec<WorkerRecord>>;
 
     // ---- phases ----
@@ -117,8 +128,18 @@ pub trait Store: Send + Sync {
         units: Vec<NewUnit>,
         now: Timestamp,
     ) -> Result<bool>;
-    /// Ends an idle job in its last phase as [`Phase::after_work`] says. None: it is not idle any more.
-    async fn conclude(&self, job: JobId, from: Phase, now: Timestamp) -> Result<Option<Phase>>;
+    /// Ends an idle job in its last phase as [`Phase::after_work`] says of its units, or of `judged` where the kind counts
+    /// in something else. None: it is not idle any more.
+    async fn conclude(
+        &self,
+        job: JobId,
+        from: Phase,
+        judged: Option<Progress>,
+        now: Timestamp,
+    ) -> Result<Option<Phase>>;
+    /// Moves a job of one unit on to its next phase while the unit runs; the unit goes along. False: the run is not
+    /// `worker`'s any more, the job is being cancelled, or `to` is not its next phase.
+    async fn move_phase(&self, run: RunId, worker: &str, to: Phase, now: Timestamp) -> Result<bool>;
 
     // ---- cancel ----
 
@@ -184,6 +205,17 @@ pub trait Store: Send + Sync {
     async fn finish_bulk(&self, id: BulkId, now: Timestamp) -> Result<()>;
     /// Each as [`Store::cancel`] does, in one transaction: for many jobs a tenth of the time.
     async fn cancel_many(&self, orders: Vec<(CancelOrder, AuditEvent)>) -> Result<Vec<CancelEffect>>;
+
+    // ---- batches at providers ----
+
+    /// The batch of a job, also of one that is gone.
+    async fn batch(&self, job: JobId) -> Result<Option<BatchRecord>>;
+    /// Those of these jobs that have one, in no order.
+    async fn batches(&self, jobs: &[JobId]) -> Result<Vec<BatchRecord>>;
+    /// Stores a batch if nobody stored it since it was read (`version`), and if no other job has the same one.
+    async fn put_batch(&self, batch: &BatchRecord) -> Result<PutBatch>;
+    /// Who has, or had, these of a provider's batches: by their ids or their tags.
+    async fn batch_owners(&self, provider: &str, batch_ids: &[String], tags: &[String]) -> Result<Vec<BatchOwner>>;
 
     // ---- audit, sign-in ----
 

@@ -142,14 +142,21 @@ pub struct WorkerRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     Local,
+    /// On another machine, over a connection that is held.
     Remote,
+    /// At a provider, which is asked now and then.
+    Provider,
 }
 
 impl Lane {
     /// The lane in which jobs of this kind are worked on.
     #[must_use]
     pub const fn of(kind: Kind) -> Lane {
-        if kind.is_remote() { Lane::Remote } else { Lane::Local }
+        match (kind.provider_kind().is_some(), kind.is_remote()) {
+            (true, _) => Lane::Provider,
+            (false, true) => Lane::Remote,
+            (false, false) => Lane::Local,
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 mod api;
 mod auth;
 mod bad_input;
+mod batches;
 mod bulk;
 mod cancel;
 mod cli;
@@ -16,6 +17,8 @@ mod crash;
 mod crash_requests;
 mod delete;
 mod disk;
+#[path = "../../batches/tests/doubles/mod.rs"]
+mod doubles;
 mod engine;
 mod fairness;
 mod forms;

@@ -6,6 +6,7 @@ mod follow;
 mod list;
 mod logs;
 pub(super) mod many;
+mod refresh;
 mod remove;
 mod rerun;
 mod status;
@@ -38,7 +39,7 @@ pub(super) struct JobArgs {
 #[derive(Debug, Subcommand)]
 enum JobCommand {
     /// Submits a job
-    Submit(submit::SubmitArgs),
+    Submit(Box<submit::SubmitArgs>),
     /// Lists jobs
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
@@ -63,6 +64,9 @@ enum JobCommand {
     /// Makes a new job over the units of one that has ended
     #[command(after_help = EXIT_CODES)]
     Rerun(rerun::RerunArgs),
+    /// Asks the provider of a batch again what became of it, and stores what it says
+    #[command(after_help = EXIT_CODES)]
+    Refresh(refresh::RefreshArgs),
     /// Saves all files that a job made to a folder
     #[command(after_help = EXIT_CODES)]
     Collect(files::CollectArgs),
@@ -83,7 +87,7 @@ pub(super) struct Context {
 pub(super) async fn run(args: JobArgs) -> Outcome<Exit> {
     let context = Context { out: Output::new(args.connect.json), client: Client::new(&args.connect)? };
     match args.command {
-        JobCommand::Submit(args) => submit::run(&context, args).await,
+        JobCommand::Submit(args) => submit::run(&context, *args).await,
         JobCommand::List(args) => list::run(&context, args).await,
         JobCommand::Status(args) => status::run(&context, args).await,
         JobCommand::Watch(args) => follow::watch(&context, args).await,
@@ -92,6 +96,7 @@ pub(super) async fn run(args: JobArgs) -> Outcome<Exit> {
         JobCommand::Resend(args) => cancel::resend(&context, args).await,
         JobCommand::Remove(args) => remove::run(&context, args).await,
         JobCommand::Rerun(args) => rerun::run(&context, args).await,
+        JobCommand::Refresh(args) => refresh::run(&context, args).await,
         JobCommand::Collect(args) => files::collect(&context, args).await,
         JobCommand::Artifacts(args) => files::artifacts(&context, args).await,
         JobCommand::Logs(args) => logs::run(&context, args).await,

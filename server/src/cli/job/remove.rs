@@ -333,6 +333,13 @@ fn tell(context: &Context, receipt: &Receipt) {
                 text::bytes(*bytes),
                 out::clean(error)
             )),
+            Leftover::Provider { provider, category, id, detail, .. } => out.note(format_args!(
+                "  left at {}: {} {}: {}",
+                out::clean(provider),
+                category.nouns().0,
+                out::clean(id),
+                out::clean(detail)
+            )),
             Leftover::Run { run_id, worker, detail } => {
                 out.note(format_args!("  left: run {run_id} on {}: {}", out::clean(worker), out::clean(detail)));
             }

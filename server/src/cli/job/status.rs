@@ -1,7 +1,7 @@
 //! `belay job status`: all that is known of a job, and why it is known to have stopped.
 
 use app::{
-    model::{Artifact, Cancellation, Job, Page, Timestamp, Unit, UnitQuery, UnitStatus},
+    model::{Artifact, BatchView, Cancellation, Job, Page, Timestamp, Unit, UnitQuery, UnitStatus},
     paths::api,
     text,
 };
@@ -151,12 +151,78 @@ fn show(out: &Output, report: &Report) {
     if let Some(detail) = &job.detail {
         facts.text("Detail", detail);
     }
+    if let Some(batch) = &job.batch {
+        show_batch(&facts, batch);
+    }
     if let Some(cancellation) = &job.cancellation {
         show_cancellation(&facts, cancellation);
     }
     show_waiting(out, job);
     show_evidence(out, &report.stopped_units);
     show_failed(out, &report.failed_units);
+}
+
+fn show_batch(facts: &Facts<'_>, batch: &BatchView) {
+    let optional = |name: &str, value: Option<&String>| {
+        if let Some(value) = value {
+            facts.text(name, &**value);
+        }
+    };
+    facts.heading("Batch");
+    facts.text("Provider", &*batch.provider);
+    optional("Batch id", batch.batch_id.as_ref());
+    facts.text("State", batch.state.as_str());
+    optional("Provider says", batch.raw_state.as_ref());
+    optional("Model", batch.model.as_ref());
+    optional("Endpoint", batch.endpoint.as_ref());
+    let counts = &batch.requests;
+    facts.text("Requests", format!("{} of {} done, {} failed", counts.completed, counts.total, counts.failed));
+    facts.time("Given up at", batch.expires_at.filter(|_| !batch.state.is_terminal()));
+    facts.time("Ended", batch.ended_at);
+    if let Some(result) = batch.cancel_result {
+        facts.text("Cancel", result.sentence());
+    }
+    if let Some(cost) = &batch.cost {
+        facts.text("Cost", format!("{} ({})", dollars(cost.dollars), cost.rate));
+    }
+    if let Some(saved) = &batch.saved {
+        let range = format!("{} to {}", dollars(saved.low), dollars(saved.high));
+        facts.text("Saved", format!("{range}, an estimate ({})", saved.rate));
+    }
+    if batch.gone {
+        facts.text("Gone", "The provider does not know it any more.");
+    }
+    for fault in &batch.faults {
+        let line = fault.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        let code = fault.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+        facts.text("Fault", format!("{line}{}{code}", fault.message));
+    }
+    optional("Last error", batch.last_error.as_ref());
+}
+
+fn dollars(amount: f64) -> String {
+    if amount >= 1.0 { format!("${amount:.2}") } else { format!("${amount:.4}") }
+}
+
+/// A job's batch in a line: `JOB<TAB>PHASE<TAB>PROVIDER SAYS<TAB>WHAT IS WRONG`.
+pub(super) fn show_batch_line(out: &Output, job: &Job) {
+    let batch = job.batch.as_ref();
+    let says = batch.and_then(|batch| batch.raw_state.as_deref()).unwrap_or("nothing");
+    let fault = batch.and_then(|batch| {
+        let fault = batch.faults.first().map(|fault| fault.message.clone());
+        fault
+            .or_else(|| batch.last_error.clone())
+            .or_else(|| batch.gone.then(|| "it does not know the batch".to_owned()))
+    });
+    let fault = fault.unwrap_or_default();
+    if out.people {
+        let provider = batch.map_or("the provider", |batch| batch.provider.as_str());
+        let colon = if fault.is_empty() { "" } else { ": " };
+        let words = format!("{provider} says {}{colon}{}", out::clean(says), out::clean(&fault));
+        out.line(format_args!("{} is {}; {words}", job.job_id, job.phase));
+    } else {
+        out.line(format_args!("{}\t{}\t{}\t{}", job.job_id, job.phase, out::clean(says), out::clean(&fault)));
+    }
 }
 
 fn show_cancellation(facts: &Facts<'_>, cancellation: &Cancellation) {

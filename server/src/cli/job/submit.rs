@@ -23,6 +23,7 @@ use crate::cli::{
 #[command(after_help = "Examples:\n  belay job submit --preset sha256 --upload a.tif --upload b.tif\n  \
     belay job submit --name Thumbnails --input photos -- magick {file} -resize 256 {out}/{name}\n  \
     belay job submit --kind product_matching --product shots --video films/tour.mp4\n  \
+    belay job submit --kind openai_batch --provider openai --upload requests.jsonl\n  \
     belay job submit --kind files --spec @spec.json --wait")]
 pub(super) struct SubmitArgs {
     /// Name of the job [default: what it runs]
@@ -37,12 +38,18 @@ pub(super) struct SubmitArgs {
     /// files: a command of the configuration
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     preset: Option<String>,
-    /// files: a file or folder on the server, absolute or relative to a root; `./…` means this folder
+    /// files, batches: a file (files: or folder) on the server, absolute or relative to a root; `./…` means this folder
     #[arg(long = "input", value_name = "PATH")]
     inputs: Vec<String>,
-    /// files: a file of this machine to upload
+    /// files, batches: a file of this machine to upload
     #[arg(long = "upload", value_name = "FILE")]
     uploads: Vec<PathBuf>,
+    /// openai_batch, gemini_batch: a provider of the configuration
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// gemini_batch: the model, which the requests do not name
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
     /// product_matching: images or folders of them, on the server
     #[arg(long = "product", value_name = "PATH")]
     products: Vec<String>,
@@ -109,8 +116,13 @@ pub(super) fn tell(context: &Context, job: &Job) {
     if context.out.json {
         context.out.json(job);
     } else if context.out.people {
-        let units = app::text::counted(job.progress.total, job.kind.unit_nouns());
-        context.out.line(format_args!("Submitted {} with {units}: {}", out::clean(&job.name), job.job_id));
+        let name = out::clean(&job.name);
+        // How many requests a batch has is known when it is checked again, before it is sent.
+        let units = match job.kind.provider_kind() {
+            None => format!(" with {}", app::text::counted(job.progress.total, job.kind.unit_nouns())),
+            Some(_) => String::new(),
+        };
+        context.out.line(format_args!("Submitted {name}{units}: {}", job.job_id));
     } else {
         context.out.line(job.job_id);
     }
@@ -119,7 +131,7 @@ pub(super) fn tell(context: &Context, job: &Job) {
 impl SubmitArgs {
     fn name(&self) -> String {
         let program = self.command.first().and_then(|program| program.rsplit('/').next());
-        let named = self.name.as_deref().or(self.preset.as_deref()).or(program);
+        let named = self.name.as_deref().or(self.preset.as_deref()).or(self.provider.as_deref()).or(program);
         named.unwrap_or(self.kind.as_str()).to_owned()
     }
 
@@ -141,7 +153,13 @@ impl SubmitArgs {
         let seconds = |time: Option<std::time::Duration>| time.map(|time| Value::from(time.as_secs()));
         set("preset", self.preset.clone().map(Value::from))?;
         set("command", (!self.command.is_empty()).then(|| Value::from(self.command.clone())))?;
-        set("inputs", list(&self.inputs))?;
+        match (self.kind.provider_kind(), self.inputs.as_slice()) {
+            // A batch takes one file; more of them are the server's to refuse.
+            (Some(_), [input]) => set("input", Some(on_server(input)))?,
+            (Some(_) | None, _) => set("inputs", list(&self.inputs))?,
+        }
+        set("provider", self.provider.clone().map(Value::from))?;
+        set("model", self.model.clone().map(Value::from))?;
         set("products", list(&self.products))?;
         set("videos", list(&self.videos))?;
         set("frame_rate", self.frame_rate.map(Value::from))?;

@@ -131,7 +131,9 @@ fn end_of_cancel(job: &JobRow) -> Result<Phase> {
     let kind: app::model::Kind = word("a kind", &job.kind)?;
     let end = Phase::after_cancel(&job.progress(), kind.partial_when_cancelled());
     let phases_to_come = job.work() + 1 < job.entries()?.len();
-    Ok(if end == Phase::Completed && phases_to_come { Phase::Cancelled } else { end })
+    // A batch has one unit for all phases: when that succeeded nothing is to come.
+    let goes_along = kind.provider_kind().is_some();
+    Ok(if end == Phase::Completed && phases_to_come && !goes_along { Phase::Cancelled } else { end })
 }
 
 pub(super) async fn cancelling_jobs(store: &SqliteStore, force_before: Option<Timestamp>) -> Result<Vec<JobRecord>> {

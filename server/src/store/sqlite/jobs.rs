@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use app::model::{AuditEvent, JobId, Phase, PhaseCount, PhaseCounts, Timestamp};
+use app::model::{AuditEvent, JobId, Phase, PhaseCount, PhaseCounts, Progress, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    store::{Idempotency, JobRecord, NewJobRecord, NewUnit, Submitted},
+    store::{Idempotency, JobRecord, Lane, NewJobRecord, NewUnit, Submitted},
 };
 
 /// How long an idempotency key is known.
@@ -68,6 +68,15 @@ pub(super) async fn known_key(tx: &mut SqliteConnection, key: &Idempotency) -> R
     Ok(Some(if hash == key.request_hash { Submitted::Replayed(job_id(&job)?) } else { Submitted::KeyConflict }))
 }
 
+/// The lane in the column `remote`.
+pub(super) const fn lane_number(lane: Lane) -> i64 {
+    match lane {
+        Lane::Local => 0,
+        Lane::Remote => 1,
+        Lane::Provider => 2,
+    }
+}
+
 async fn insert_job(tx: &mut SqliteConnection, job: &NewJobRecord, units: usize) -> Result<i64> {
     let entry = |phase: &Phase| PhaseEntry { phase: *phase, done: None, started_at: None, finished_at: None };
     let phases: Vec<PhaseEntry> = job.phases.iter().map(entry).collect();
@@ -87,7 +96,7 @@ async fn insert_job(tx: &mut SqliteConnection, job: &NewJobRecord, units: usize)
     .bind(&job.created_by)
     .bind(job.rerun_of.map(job_key))
     .bind(int(units as u64))
-    .bind(job.kind.is_remote())
+    .bind(lane_number(Lane::of(job.kind)))
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query("INSERT INTO jobs_text (rowid, name, job_id) VALUES (?, ?, ?)")
@@ -223,14 +232,20 @@ pub(super) async fn enter_phase(
     Ok(true)
 }
 
-pub(super) async fn conclude(store: &SqliteStore, id: JobId, from: Phase, now: Timestamp) -> Result<Option<Phase>> {
+pub(super) async fn conclude(
+    store: &SqliteStore,
+    id: JobId,
+    from: Phase,
+    judged: Option<Progress>,
+    now: Timestamp,
+) -> Result<Option<Phase>> {
     let mut tx = store.begin().await?;
     let Some(job) = row(&mut tx, id).await? else { return Ok(None) };
     let is_last = job.work() + 1 >= job.entries()?.len();
     if job.phase()? != from || !is_last {
         return Ok(None);
     }
-    let end = Phase::after_work(&job.progress());
+    let end = Phase::after_work(&judged.unwrap_or_else(|| job.progress()));
     let ended = sqlx::query(
         "UPDATE jobs SET phase = ?, finished_at = ?
          WHERE seq = ? AND phase = ? AND idle = 1 AND phase IN (SELECT value FROM json_each(?))",

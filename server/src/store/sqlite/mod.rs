@@ -9,6 +9,7 @@
 
 mod audit;
 mod auth;
+mod batches;
 mod bulk;
 mod cancel;
 mod cursor;
@@ -29,8 +30,8 @@ use std::{
 };
 
 use app::model::{
-    AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, JobId, JobQuery, Page, Phase, PhaseCounts, Receipt, RunId,
-    StopEvidence, Timestamp, UnitQuery,
+    AuditEvent, Bulk, BulkId, BulkItem, BulkItemQuery, JobId, JobQuery, Page, Phase, PhaseCounts, Progress, Receipt,
+    RunId, StopEvidence, Timestamp, UnitQuery,
 };
 use async_trait::async_trait;
 use sqlx::{
@@ -39,9 +40,10 @@ use sqlx::{
 };
 
 use super::{
-    ApiToken, ArtifactRow, BeginDelete, BulkBegun, BulkOutcome, CancelEffect, CancelOrder, Claim, ClaimedRun,
-    DeleteIntent, FinishEffect, Idempotency, JobPage, JobRecord, NewBulk, NewJobRecord, NewUnit, OpenRun, RowsRemoved,
-    RunResult, SelectedJob, Selection, Session, StopOrder, Store, Submitted, UnitRecord, WorkerRecord,
+    ApiToken, ArtifactRow, BatchOwner, BatchRecord, BeginDelete, BulkBegun, BulkOutcome, CancelEffect, CancelOrder,
+    Claim, ClaimedRun, DeleteIntent, FinishEffect, Idempotency, JobPage, JobRecord, NewBulk, NewJobRecord, NewUnit,
+    OpenRun, PutBatch, RowsRemoved, RunResult, SelectedJob, Selection, Session, StopOrder, Store, Submitted,
+    UnitRecord, WorkerRecord,
 };
 use crate::error::{Error, Result};
 
@@ -252,8 +254,44 @@ impl Store for SqliteStore {
         self.told(jobs::enter_phase(self, job, from, to, units, now).await)
     }
 
-    async fn conclude(&self, job: JobId, from: Phase, now: Timestamp) -> Result<Option<Phase>> {
-        self.told(jobs::conclude(self, job, from, now).await)
+    async fn conclude(
+        &self,
+        job: JobId,
+        from: Phase,
+        judged: Option<Progress>,
+        now: Timestamp,
+    ) -> Result<Option<Phase>> {
+        self.told(jobs::conclude(self, job, from, judged, now).await)
+    }
+
+    async fn move_phase(&self, run: RunId, worker: &str, to: Phase, now: Timestamp) -> Result<bool> {
+        self.told(batches::move_phase(self, run, worker, to, now).await)
+    }
+
+    async fn take_over_run(
+        &self,
+        run: RunId,
+        from: &str,
+        to: &str,
+        lease_until: Timestamp,
+    ) -> Result<Option<ClaimedRun>> {
+        self.told(batches::take_over_run(self, run, from, to, lease_until).await)
+    }
+
+    async fn batch(&self, job: JobId) -> Result<Option<BatchRecord>> {
+        self.told(batches::batch(self, job).await)
+    }
+
+    async fn batches(&self, jobs: &[JobId]) -> Result<Vec<BatchRecord>> {
+        self.told(batches::batches(self, jobs).await)
+    }
+
+    async fn put_batch(&self, batch: &BatchRecord) -> Result<PutBatch> {
+        self.told(batches::put_batch(self, batch).await)
+    }
+
+    async fn batch_owners(&self, provider: &str, batch_ids: &[String], tags: &[String]) -> Result<Vec<BatchOwner>> {
+        self.told(batches::batch_owners(self, provider, batch_ids, tags).await)
     }
 
     async fn cancel(&self, order: &CancelOrder, audit: AuditEvent) -> Result<CancelEffect> {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    store::{Claim, ClaimedRun, Lane, OpenRun, StopOrder, WorkerRecord},
+    store::{Claim, ClaimedRun, OpenRun, StopOrder, WorkerRecord},
 };
 
 /// How long a worker without a run is remembered after its last sign of life.
@@ -69,7 +69,7 @@ const NEXT_JOB: &str = "SELECT * FROM jobs INDEXED BY jobs_claimable WHERE claim
 
 pub(super) async fn claim(store: &SqliteStore, claim: &Claim) -> Result<Vec<ClaimedRun>> {
     let mut claimed = Vec::new();
-    let remote = claim.lane == Lane::Remote;
+    let remote = jobs::lane_number(claim.lane);
     // Asked by every worker again and again: the writer is not taken for a no.
     let wanted: Option<i64> =
         sqlx::query_scalar("SELECT seq FROM jobs INDEXED BY jobs_claimable WHERE claimable = 1 AND remote = ? LIMIT 1")

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{belay, run};
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "",
     "job",
     "job submit",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 25] = [
     "job resend",
     "job remove",
     "job rerun",
+    "job refresh",
     "job collect",
     "job artifacts",
     "job logs",

@@ -10,10 +10,10 @@ use std::{
 
 use app::model::{Job, JobId, Phase, Source};
 use belay_server::{
-    config::FilesConfig,
+    config::{Config, FilesConfig},
     data::DataFolder,
     engine::{Actor, Engine, EngineConfig, Submission},
-    kinds::{Registry, files::FilesKind},
+    kinds::{Registry, batches::Providers, files::FilesKind},
     process::Spawner,
     store::{SharedStore, sqlite::SqliteStore},
 };
@@ -66,7 +66,9 @@ impl Ground {
 
     pub(crate) async fn start_with(self, registry: Registry) -> Stage {
         let Ground { folder, data, store } = self;
-        let config = EngineConfig { data: data.clone(), store: store.clone(), registry, slots: 2, remote_slots: 2 };
+        let providers = Arc::new(Providers::new(&Config::default()));
+        let config =
+            EngineConfig { data: data.clone(), store: store.clone(), registry, slots: 2, remote_slots: 2, providers };
         let engine = Engine::start(config).await.unwrap();
         Stage { folder, data, store, engine }
     }

@@ -77,7 +77,7 @@ pub(crate) async fn a_deleting_job_is_shown_and_can_do_nothing_else(f: Fixture) 
     assert_eq!(shown[0].phase, Phase::Deleting);
     assert!(matches!(f.cancel(job).await, CancelEffect::NotCancellable(_)));
     assert_eq!(f.audited().await, "refused: JOB_DELETING");
-    assert!(f.store.conclude(job, Phase::Deleting, f.now()).await.unwrap().is_none());
+    assert!(f.store.conclude(job, Phase::Deleting, None, f.now()).await.unwrap().is_none());
 }
 
 fn intent(f: &Fixture, actor: &str) -> DeleteIntent {
@@ -102,7 +102,7 @@ pub(crate) async fn the_first_note_of_a_delete_wins_and_ends_with_its_beginning(
     assert_eq!((noted[0].0.job_id, &noted[0].1), (job, &first));
     assert!(f.job(job).await.delete_intended);
     f.finish(run.run_id, Verdict::Succeeded).await;
-    f.store.conclude(job, Phase::InProgress, f.now()).await.unwrap();
+    f.store.conclude(job, Phase::InProgress, None, f.now()).await.unwrap();
     begin(&f, &f.receipt_for(job).await).await;
     assert!(f.store.intended_deletes().await.unwrap().is_empty());
     let unknown = f.store.intend_delete(app::model::JobId(f.id()), &first).await;

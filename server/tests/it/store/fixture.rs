@@ -189,7 +189,7 @@ impl Fixture {
             self.finish(run.run_id, Verdict::Succeeded).await;
         }
         let phase = self.phase(id).await;
-        self.store.conclude(id, phase, self.now()).await.unwrap().expect("the job is idle")
+        self.store.conclude(id, phase, None, self.now()).await.unwrap().expect("the job is idle")
     }
 
     pub(crate) async fn receipt_for(&self, id: JobId) -> Receipt {

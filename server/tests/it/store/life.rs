@@ -18,8 +18,8 @@ pub(crate) async fn a_job_goes_from_pending_through_its_phase_to_its_end(f: Fixt
     let bad = Verdict::Failed("exit 1".to_owned());
     assert_eq!(f.finish(runs[1].run_id, bad).await, FinishEffect::Counted { job_id: job, idle: true });
     assert_eq!(f.store.idle_jobs(10).await.unwrap().len(), 1);
-    assert_eq!(f.store.conclude(job, Phase::InProgress, f.now()).await.unwrap(), Some(Phase::Partial));
-    assert_eq!(f.store.conclude(job, Phase::InProgress, f.now()).await.unwrap(), None);
+    assert_eq!(f.store.conclude(job, Phase::InProgress, None, f.now()).await.unwrap(), Some(Phase::Partial));
+    assert_eq!(f.store.conclude(job, Phase::InProgress, None, f.now()).await.unwrap(), None);
     let over = f.job(job).await;
     assert_eq!(over.progress, Progress { total: 2, succeeded: 1, failed: 1, cancelled: 0, running: 0 });
     assert!(over.finished_at.is_some());
@@ -85,7 +85,7 @@ pub(crate) async fn a_kind_with_several_phases_goes_through_them_in_order(f: Fix
     assert!(!enter(Phase::Collection, Phase::FeatureExtraction, 3).await.unwrap(), "not idle yet");
     let run = f.claim_one().await;
     f.finish(run.run_id, Verdict::Failed("bad".to_owned())).await;
-    assert_eq!(f.store.conclude(job, Phase::Collection, f.now()).await.unwrap(), None, "not its last phase");
+    assert_eq!(f.store.conclude(job, Phase::Collection, None, f.now()).await.unwrap(), None, "not its last phase");
     assert!(enter(Phase::Collection, Phase::FeatureExtraction, 3).await.unwrap());
     assert!(!enter(Phase::Collection, Phase::FeatureExtraction, 3).await.unwrap(), "only once");
     let run = f.claim_one().await;
@@ -104,7 +104,7 @@ pub(crate) async fn a_kind_with_several_phases_goes_through_them_in_order(f: Fix
     }
     assert!(enter(Phase::FeatureExtraction, Phase::Matching, 0).await.unwrap());
     assert_eq!(f.store.idle_jobs(5).await.unwrap().len(), 1, "a phase without units is over at once");
-    assert_eq!(f.store.conclude(job, Phase::Matching, f.now()).await.unwrap(), Some(Phase::Partial));
+    assert_eq!(f.store.conclude(job, Phase::Matching, None, f.now()).await.unwrap(), Some(Phase::Partial));
 }
 
 pub(crate) async fn a_stopped_run_of_a_job_that_is_not_cancelled_has_failed(f: Fixture) {

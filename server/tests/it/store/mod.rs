@@ -59,6 +59,14 @@ macro_rules! suite {
             what_is_needed_to_ask_again_outlives_the_job,
             receipts_and_audit_are_paged_newest_first,
         );
+        crate::store::suite!(@ $fixture batches:
+            a_batch_is_only_claimed_in_its_own_lane,
+            an_update_of_a_batch_is_guarded_by_its_version,
+            a_providers_batch_is_one_jobs_and_its_owner_is_known_for_ever,
+            a_run_is_taken_over_as_it_is_and_its_former_worker_is_fenced,
+            the_phase_moves_on_with_the_running_unit,
+            a_batch_that_finished_although_it_was_cancelled_ends_completed,
+        );
         crate::store::suite!(@ $fixture bulks:
             a_selection_is_what_the_list_shows_at_most_the_limit,
             a_selection_by_age_is_what_had_ended_before,
@@ -97,6 +105,7 @@ macro_rules! suite {
 }
 pub(crate) use suite;
 
+mod batches;
 mod bulks;
 mod cancels;
 mod claims;

@@ -109,7 +109,7 @@ async fn step(f: &Fixture, dice: &mut Dice, jobs: &mut Vec<JobId>, runs: &mut Ve
         }
         (_, _, _) => {
             for idle in f.store.idle_jobs(10).await.unwrap() {
-                f.store.conclude(idle.job_id, idle.phase, f.now()).await.unwrap();
+                f.store.conclude(idle.job_id, idle.phase, None, f.now()).await.unwrap();
             }
         }
     }

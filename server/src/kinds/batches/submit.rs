@@ -1,0 +1,245 @@
+//! Bringing a batch to its provider, exactly once. What may have been sent is written down first; what may be there is
+//! looked for before anything is sent again.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use app::model::{BatchState, CancelResult, CheckedInput};
+use batches::{Batch, Create, Error as ProviderError};
+
+use super::{
+    follow::{absorb, searched_since},
+    input,
+    life::{Flow, Halt, Heed, Life},
+    requests_file, view,
+};
+use crate::{
+    data::make_folder,
+    engine::clock::now,
+    error::Error,
+    kinds::{RunOutcome, blocking},
+    store::{BatchRecord, BatchStep, Verdict},
+};
+
+/// Pauses before the looks for a batch that may be there: a list may lag behind.
+const LOOKS: [Duration; 4] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(6)];
+
+impl Life {
+    /// Returns when the provider has the batch. A cancel ends it only while there is none.
+    pub(super) async fn submit(&mut self) -> Flow<()> {
+        // What a former process had begun may be there.
+        let mut may_be_there = true;
+        loop {
+            match self.batch.step {
+                BatchStep::New => {
+                    self.heed(Heed::Cancel)?;
+                    self.prepare().await?;
+                    may_be_there = false;
+                }
+                BatchStep::Uploading => self.upload(&mut may_be_there).await?,
+                BatchStep::Uploaded => {
+                    self.heed(Heed::Cancel)?;
+                    let at = now();
+                    self.change(|batch| {
+                        batch.step = BatchStep::Creating;
+                        batch.state = BatchState::Creating;
+                        batch.create_begun_at.get_or_insert(at);
+                    })
+                    .await?;
+                    may_be_there = false;
+                }
+                BatchStep::Creating => self.create(&mut may_be_there).await?,
+                BatchStep::Created | BatchStep::Collected => {
+                    if self.batch.version == 0 {
+                        // An adopted one: from now on it is this job's.
+                        self.change(|_| {}).await?;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The job's own copy of the file is made, and checked: what is sent is what was checked.
+    async fn prepare(&mut self) -> Flow<()> {
+        let (job, unit, model) = (self.job(), self.unit.clone(), self.batch.model.clone());
+        let (provider, kind) = (self.batch.provider.clone(), self.batch.provider_kind);
+        let checked = blocking(&self.shared, move |shared| {
+            let place = requests_file(&shared.data, job);
+            if !place.exists() {
+                let source = match shared.source_of(job, &unit) {
+                    Ok(source) => source,
+                    Err(why) => return Ok(Err(why)),
+                };
+                take_in(&source, &place, &shared.data.inputs(job))?;
+            }
+            let mut checked = input::check(&place, kind, model.as_deref())?;
+            checked.estimate =
+                shared.providers.get(&provider).and_then(|known| view::estimate(&known.prices, &checked));
+            Ok(Ok(checked))
+        });
+        let checked = match self.unless(Heed::Force, checked).await? {
+            Ok(Ok(checked)) => checked,
+            Ok(Err(why)) => return Err(Halt::Failed(why)),
+            Err(Error::DiskFull) => return Err(Halt::Failed("no space left on the disk".to_owned())),
+            Err(error) => return Err(Halt::Fault(error)),
+        };
+        if let Some(why) = input::first_fault(&checked) {
+            return Err(Halt::Failed(why));
+        }
+        self.say(format!("{} requests checked, {} bytes", checked.requests, checked.bytes)).await;
+        self.change(|batch| {
+            batch.step = BatchStep::Uploading;
+            batch.state = BatchState::Uploading;
+            batch.input_bytes = checked.bytes;
+            batch.model = checked.model.clone().or_else(|| batch.model.clone());
+            batch.endpoint.clone_from(&checked.endpoint);
+            batch.checked = Some(CheckedInput { faults: Vec::new(), ..checked.clone() });
+        })
+        .await
+    }
+
+    async fn upload(&mut self, may_be_there: &mut bool) -> Flow<()> {
+        self.heed(Heed::Cancel)?;
+        let path = requests_file(&self.shared.data, self.job());
+        let (name, bytes) = (upload_name(&self.batch), self.batch.input_bytes);
+        let sent = match self.provider() {
+            Err(error) => Err(error),
+            Ok(provider) => {
+                let look = *may_be_there;
+                let work = async {
+                    if look && let Some(file) = provider.find_file(&name, bytes).await? {
+                        return Ok(file);
+                    }
+                    provider.upload(&path, &name).await
+                };
+                self.unless(Heed::Cancel, work).await?
+            }
+        };
+        match sent {
+            Ok(file) => {
+                self.say(format!("the file is there as {}", file.id)).await;
+                self.misses = 0;
+                self.change(|batch| {
+                    batch.step = BatchStep::Uploaded;
+                    batch.input_file = Some(file.id.clone());
+                    batch.last_error = None;
+                })
+                .await
+            }
+            Err(error) if error.is_transient() || matches!(error, ProviderError::Unclear(_)) => {
+                *may_be_there = true;
+                self.note_error(&error).await?;
+                self.pause(Heed::Cancel, &error).await
+            }
+            Err(error) => {
+                self.note_error(&error).await?;
+                Err(Halt::Failed(error.to_string()))
+            }
+        }
+    }
+
+    /// One attempt. When its answer is lost, the next thing is to look.
+    async fn create(&mut self, may_be_there: &mut bool) -> Flow<()> {
+        if *may_be_there {
+            match self.find().await? {
+                Some(batch) => return self.created(&batch, "found again").await,
+                None => *may_be_there = false,
+            }
+        }
+        // It is known that the provider has none.
+        self.heed(Heed::Cancel)?;
+        let create = Create {
+            input_file: self.batch.input_file.clone().unwrap_or_default(),
+            endpoint: self.batch.endpoint.clone(),
+            model: self.batch.model.clone(),
+            tag: self.batch.tag.clone(),
+            display_name: self.batch.tag.clone(),
+        };
+        let made = match self.provider() {
+            Err(error) => Err(error),
+            Ok(provider) => self.unless(Heed::Force, provider.create(&create)).await?,
+        };
+        match made {
+            Ok(batch) => self.created(&batch, "created").await,
+            Err(error @ ProviderError::Unclear(_)) => {
+                *may_be_there = true;
+                self.note_error(&error).await
+            }
+            Err(error) if error.is_transient() => {
+                // An answer that cannot be read was given by somebody who may have made it.
+                *may_be_there = matches!(error, ProviderError::Garbage { .. });
+                self.note_error(&error).await?;
+                self.pause(Heed::Force, &error).await
+            }
+            Err(error) => {
+                self.note_error(&error).await?;
+                self.change(|batch| batch.state = BatchState::Failed).await?;
+                Err(Halt::Failed(error.to_string()))
+            }
+        }
+    }
+
+    /// The batch of our tag, or of our file where a service forgets tags, if the provider has one. Does not answer before the provider has.
+    async fn find(&mut self) -> Flow<Option<Batch>> {
+        let since = searched_since(&self.batch);
+        let (tag, file) = (self.batch.tag.clone(), self.batch.input_file.clone().unwrap_or_default());
+        let mut looks = LOOKS.into_iter();
+        let mut pause = looks.next();
+        while let Some(time) = pause {
+            self.unless(Heed::Force, tokio::time::sleep(time)).await?;
+            let found = match self.provider() {
+                Err(error) => Err(error),
+                Ok(provider) => self.unless(Heed::Force, provider.find_created(&tag, &file, since)).await?,
+            };
+            match found {
+                Ok(Some(batch)) => return Ok(Some(batch)),
+                Ok(None) => pause = looks.next(),
+                Err(error) => {
+                    // Also what does not pass by itself: a batch may be there, and somebody can put the key right.
+                    self.note_error(&error).await?;
+                    self.pause(Heed::Force, &error).await?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn created(&mut self, told: &Batch, how: &str) -> Flow<()> {
+        self.misses = 0;
+        self.say(format!("batch {} {how}", told.id)).await;
+        let deadline = self.deadline();
+        self.change(|batch| absorb(batch, told, deadline)).await
+    }
+
+    /// The job is cancelled, and the provider has nothing of it that runs.
+    pub(super) async fn never_sent(&mut self) -> Flow<RunOutcome> {
+        self.say("cancelled before a batch was made").await;
+        self.change(|batch| {
+            batch.cancel_result = Some(CancelResult::NeverSent);
+            batch.last_error = None;
+        })
+        .await?;
+        let evidence = self.notes.nothing_running(&self.batch);
+        Ok(RunOutcome { verdict: Verdict::Cancelled, exit_code: None, stop: Some(evidence), produced: Vec::new() })
+    }
+}
+
+/// The name of the file at the provider: by it an upload whose answer was lost is found.
+pub(super) fn upload_name(batch: &BatchRecord) -> String {
+    format!("{}.jsonl", batch.tag)
+}
+
+/// Makes the file the job's own: an upload by another name, another file by a copy.
+fn take_in(source: &Path, place: &PathBuf, inputs: &Path) -> io::Result<()> {
+    make_folder(inputs)?;
+    if source.starts_with(inputs) {
+        return fs::rename(source, place);
+    }
+    let half = place.with_extension("half");
+    fs::copy(source, &half)?;
+    fs::rename(half, place)
+}
