@@ -83,7 +83,7 @@ unit: programs
 browser: programs
 	chromium=$$(end2end/setup) && cd end2end && CHROMIUM_PATH=$$chromium npx --no-install playwright test
 
-bench: build ffmpeg ## measure speed, size and accuracy, print the tables
+bench: build programs ## measure speed, size and accuracy, print the tables
 	@if [ ! -x target/opencv/bin/python ]; then \
 		(python3 -m venv target/opencv && target/opencv/bin/pip install -q opencv-python-headless) \
 		|| { rm -rf target/opencv; echo 'no OpenCV to compare with (needs python3-venv)'; }; \
