@@ -77,6 +77,7 @@ pub(crate) fn bar(session: Session, selection: Selection, query: Memo<JobQuery>,
             {filter}
             {button(selection, BulkAction::Cancel)}
             {button(selection, BulkAction::Delete)}
+            {button(selection, BulkAction::Rerun)}
             <span class="sep" aria-hidden="true"></span>
             <button class="btn btn-sm btn-quiet" type="reset" on:click=clear>"Clear"</button>
         </div>
@@ -178,6 +179,7 @@ fn button(selection: Selection, action: BulkAction) -> AnyView {
     let (class, symbol) = match action {
         BulkAction::Cancel => ("btn btn-sm btn-danger-outline", "warning"),
         BulkAction::Delete => ("btn btn-sm btn-danger", "trash"),
+        BulkAction::Rerun => ("btn btn-sm", "resend"),
     };
     let ask = move |event: ev::MouseEvent| {
         event.prevent_default();

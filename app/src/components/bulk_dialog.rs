@@ -56,6 +56,9 @@ pub(crate) const fn consequence(action: BulkAction) -> &'static str {
             "This will permanently delete these jobs with their files and records. Each leaves a receipt. This action \
              cannot be undone."
         }
+        BulkAction::Rerun => {
+            "Each of these jobs is run again as a new job over the same inputs. The old ones stay as they are."
+        }
     }
 }
 
@@ -65,10 +68,14 @@ const fn group(action: BulkAction, result: BulkResult) -> &'static str {
         BulkResult::Done => match action {
             BulkAction::Cancel => "Will be cancelled",
             BulkAction::Delete => "Will be deleted",
+            BulkAction::Rerun => "Will be run again",
         },
         BulkResult::AlreadyDone => "Have ended already",
         BulkResult::NeedsForce => "Still active, need force",
-        BulkResult::NotAllowed => "Are being deleted",
+        BulkResult::NotAllowed => match action {
+            BulkAction::Cancel | BulkAction::Delete => "Are being deleted",
+            BulkAction::Rerun => "Have not ended yet, or are being deleted",
+        },
         BulkResult::NotFound => "Are not there any more",
         BulkResult::Pending | BulkResult::Working | BulkResult::Failed | BulkResult::Aborted => result.label(),
     }
@@ -82,7 +89,7 @@ pub(crate) fn groups(plan: &BulkPlan, force: bool, typed: Typed) -> AnyView {
     });
     let frees = match plan.action {
         BulkAction::Delete if plan.acts_on() > 0 => Some(format!("Frees {} on disk.", text::bytes(plan.bytes))),
-        BulkAction::Cancel | BulkAction::Delete => None,
+        BulkAction::Cancel | BulkAction::Delete | BulkAction::Rerun => None,
     };
     view! {
         <div class="plan">
@@ -169,6 +176,7 @@ pub(crate) fn options(action: BulkAction, typed: Typed) -> AnyView {
             </label>
         }
         .into_any(),
+        BulkAction::Rerun => ().into_any(),
     }
 }
 
@@ -176,6 +184,15 @@ pub(crate) const fn confirmation(action: BulkAction) -> &'static str {
     match action {
         BulkAction::Cancel => "Confirm Cancellation",
         BulkAction::Delete => "Delete Permanently",
+        BulkAction::Rerun => "Run Again",
+    }
+}
+
+/// How the button looks that begins it: red where something is lost.
+pub(crate) const fn confirmation_class(action: BulkAction) -> &'static str {
+    match action {
+        BulkAction::Cancel | BulkAction::Delete => "btn btn-danger",
+        BulkAction::Rerun => "btn btn-primary",
     }
 }
 
@@ -252,16 +269,17 @@ pub(crate) fn bulk_dialog(session: Session, selection: Selection, action: BulkAc
             }
         })
     };
+    let class = confirmation_class(action);
     let button = move || {
         if busy.get() {
             view! {
-                <button class="btn btn-danger" type="submit" disabled aria-busy="true">{spinning("active")}"Starting..."</button>
+                <button class=class type="submit" disabled aria-busy="true">{spinning("active")}"Starting..."</button>
             }
             .into_any()
         } else {
             let nothing = jobs().unwrap_or(0) == 0;
             let words = if failure.with(Option::is_some) { "Retry" } else { confirmation(action) };
-            view! { <button class="btn btn-danger" type="submit" disabled=nothing>{words}</button> }.into_any()
+            view! { <button class=class type="submit" disabled=nothing>{words}</button> }.into_any()
         }
     };
     modal(

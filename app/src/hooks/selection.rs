@@ -187,6 +187,7 @@ mod tests {
                 name: String::new(),
                 phase: Some(Phase::Failed),
                 result: BulkResult::Done,
+                detail: None,
             };
             let plan = BulkPlan {
                 action: BulkAction::Delete,

@@ -21,11 +21,13 @@ use super::{
 pub enum BulkAction {
     Cancel,
     Delete,
+    /// A new job over all units of each that has ended.
+    Rerun,
 }
 
 impl BulkAction {
     /// All of them.
-    pub const ALL: [BulkAction; 2] = [BulkAction::Cancel, BulkAction::Delete];
+    pub const ALL: [BulkAction; 3] = [BulkAction::Cancel, BulkAction::Delete, BulkAction::Rerun];
 
     /// The name in JSON and SQL.
     #[must_use]
@@ -33,6 +35,7 @@ impl BulkAction {
         match self {
             BulkAction::Cancel => "cancel",
             BulkAction::Delete => "delete",
+            BulkAction::Rerun => "rerun",
         }
     }
 
@@ -42,6 +45,7 @@ impl BulkAction {
         match self {
             BulkAction::Cancel => "Cancel",
             BulkAction::Delete => "Delete",
+            BulkAction::Rerun => "Rerun",
         }
     }
 
@@ -50,9 +54,13 @@ impl BulkAction {
     pub const fn verdict(self, phase: Phase, force: bool) -> BulkResult {
         match (self, phase.class()) {
             (BulkAction::Cancel, PhaseClass::Pending | PhaseClass::Active | PhaseClass::Cancelling)
-            | (BulkAction::Delete, PhaseClass::Terminal | PhaseClass::Deleting) => BulkResult::Done,
+            | (BulkAction::Delete, PhaseClass::Terminal | PhaseClass::Deleting)
+            | (BulkAction::Rerun, PhaseClass::Terminal) => BulkResult::Done,
             (BulkAction::Cancel, PhaseClass::Terminal) => BulkResult::AlreadyDone,
-            (BulkAction::Cancel, PhaseClass::Deleting) => BulkResult::NotAllowed,
+            (BulkAction::Cancel | BulkAction::Rerun, PhaseClass::Deleting)
+            | (BulkAction::Rerun, PhaseClass::Pending | PhaseClass::Active | PhaseClass::Cancelling) => {
+                BulkResult::NotAllowed
+            }
             (BulkAction::Delete, PhaseClass::Pending | PhaseClass::Active | PhaseClass::Cancelling) => {
                 if force {
                     BulkResult::Done
@@ -60,6 +68,16 @@ impl BulkAction {
                     BulkResult::NeedsForce
                 }
             }
+        }
+    }
+
+    /// Why the action, without force, does nothing to a job in this phase: the words of the rules for one job.
+    #[must_use]
+    pub const fn why_not(self, phase: Phase) -> Option<&'static str> {
+        match self {
+            BulkAction::Cancel => phase.why_no_cancel(),
+            BulkAction::Delete => phase.why_no_delete(),
+            BulkAction::Rerun => phase.why_no_rerun(),
         }
     }
 }
@@ -82,7 +100,7 @@ pub enum BulkResult {
     Pending,
     /// Asked for; the proof of the stop, or the end of the removal, is still missing.
     Working,
-    /// Cancelled with proof, or removed with a complete receipt.
+    /// Cancelled with proof, removed with a complete receipt, or run again as a new job.
     Done,
     /// It had ended, or was removed, before.
     AlreadyDone,
@@ -287,6 +305,9 @@ pub struct BulkPlanItem {
     pub phase: Option<Phase>,
     /// Where it would end.
     pub result: BulkResult,
+    /// Why nothing would be done, one sentence.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub detail: Option<String>,
 }
 
 /// What a bulk would do, unless jobs change meanwhile.
@@ -348,7 +369,7 @@ impl BulkQuestion {
                 _ => {}
             }
         }
-        let action = action.ok_or_else(|| "`action` takes cancel or delete.".to_owned())?;
+        let action = action.ok_or_else(|| "`action` takes cancel, delete or rerun.".to_owned())?;
         let select =
             if all { BulkSelect::Filter((&JobQuery::from_pairs(pairs)?).into()) } else { BulkSelect::Ids(ids) };
         Ok(BulkQuestion { action, select, force })
@@ -442,6 +463,9 @@ pub struct BulkItem {
     pub detail: Option<String>,
     /// When the result was reached.
     pub at: Option<Timestamp>,
+    /// Rerun: the job that was made of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub new_job_id: Option<JobId>,
 }
 
 /// Which jobs of a bulk.
@@ -490,6 +514,13 @@ mod tests {
             let deletes = BulkAction::Delete.verdict(phase, false) == BulkResult::Done;
             assert_eq!(deletes, phase.can_delete(), "{phase}");
             assert_eq!(BulkAction::Delete.verdict(phase, true), BulkResult::Done, "{phase}");
+            let reruns = BulkAction::Rerun.verdict(phase, false);
+            let expected = if phase.can_rerun() { BulkResult::Done } else { BulkResult::NotAllowed };
+            assert_eq!((reruns, BulkAction::Rerun.verdict(phase, true)), (expected, expected), "{phase}");
+            for action in BulkAction::ALL {
+                let acts = action.verdict(phase, false) == BulkResult::Done;
+                assert_eq!(action.why_not(phase).is_none(), acts, "{action:?} {phase}");
+            }
         }
     }
 

@@ -131,13 +131,15 @@ fn meta(session: Session, bulk: &Bulk) -> AnyView {
 
 fn progress(bulk: &Bulk) -> AnyView {
     let (over, total) = (bulk.over(), bulk.total);
-    let freed = match bulk.action {
-        BulkAction::Delete => format!(", {} freed", text::bytes(bulk.freed_bytes)),
-        BulkAction::Cancel => String::new(),
-    };
-    let words = format!("{} of {} jobs have their result{freed}.", text::count(over), text::count(total));
     let jobs = |result| jobs_with(&bulk.counts, result);
     let (done, failed) = (jobs(BulkResult::Done), jobs(BulkResult::Failed));
+    let told = format!("{} of {} jobs have their result", text::count(over), text::count(total));
+    let words = match bulk.action {
+        BulkAction::Cancel => format!("{told}."),
+        BulkAction::Delete => format!("{told}, {} freed.", text::bytes(bulk.freed_bytes)),
+        BulkAction::Rerun if done == over => format!("Run again: {} of {}.", text::count(done), text::count(total)),
+        BulkAction::Rerun => format!("Run again: {} of {}. {told}.", text::count(done), text::count(total)),
+    };
     let unchanged = over.saturating_sub(done + failed);
     let parts =
         [("succeeded", done), ("failed", failed), ("cancelled", unchanged), ("running", jobs(BulkResult::Working))];
@@ -217,7 +219,10 @@ fn row(session: Session, action: BulkAction, item: &BulkItem) -> AnyView {
     let name = if item.name.is_empty() { item.job_id.short() } else { item.name.clone() };
     let place = match (action, item.result) {
         (BulkAction::Delete, BulkResult::Done | BulkResult::AlreadyDone) => console::removal(item.job_id),
-        (BulkAction::Cancel | BulkAction::Delete, _) => console::job(item.job_id),
+        (BulkAction::Cancel | BulkAction::Delete | BulkAction::Rerun, _) => console::job(item.job_id),
+    };
+    let made = || {
+        item.new_job_id.map(|id| view! { <a class="link" href=console::job(id)>"Runs as "<span class="mono">{id.short()}</span></a>" " })
     };
     view! {
         <tr data-job-id=item.job_id.to_string() data-result=item.result.as_str()>
@@ -225,11 +230,12 @@ fn row(session: Session, action: BulkAction, item: &BulkItem) -> AnyView {
                 <div class="job-name">
                     <a href=place>{name}</a>
                     <span class="mono">{item.job_id.short()}</span>
+                    {made().map(|link| view! { <span class="narrow-only">{link}</span> })}
                     {item.detail.clone().map(|why| view! { <span class="narrow-only">{why}</span> })}
                 </div>
             </td>
             <td><span class="badge" data-tone=look(item.result)>{icon(look(item.result))}{item.result.label()}</span></td>
-            <td class="wide-only">{item.detail.clone()}</td>
+            <td class="wide-only">{made()}{item.detail.clone()}</td>
             <td>{item.at.map(|at| clock::ago(session, at))}</td>
         </tr>
     }

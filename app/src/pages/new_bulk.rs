@@ -8,7 +8,9 @@ use super::{instead, load, page};
 use crate::{
     backend::{Backend, SharedBackend},
     components::{
-        bulk_dialog::{Typed, confirmation, consequence, force_words, groups, needing_force, options, title},
+        bulk_dialog::{
+            Typed, confirmation, confirmation_class, consequence, force_words, groups, needing_force, options, title,
+        },
         cancel_dialog::once,
         icon::icon,
         notice::alert,
@@ -52,8 +54,9 @@ fn loaded(session: Session, plan: &BulkPlan, force: bool, address: &str) -> AnyV
     let title = title(action, Some(jobs));
     let with_force = (active > 0 && !force)
         .then(|| view! { <p><a class="link" href=format!("{address}&force=true")>{force_words(active)}</a></p> });
-    let button =
-        (jobs > 0).then(|| view! { <button class="btn btn-danger" type="submit">{confirmation(action)}</button> });
+    let button = (jobs > 0).then(|| {
+        view! { <button class=confirmation_class(action) type="submit">{confirmation(action)}</button> }
+    });
     let body = view! {
         <section class="dialog" aria-labelledby="bulk-t">
             <form method="post" action=address.to_owned() on:submit=once()>

@@ -1,6 +1,6 @@
 //! Many jobs at once. The selection is stored first; then its jobs are taken in order, in batches, each by the rules for
 //! one job. Results are stored batch by batch, so that after a crash the rest goes on; a job that was reached before the
-//! crash, but not noted, is known again by the request id that it carries.
+//! crash, but not noted, is known again by the request id that it carries, or by the idempotency key of its rerun.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,6 +11,7 @@ use std::{
 use app::model::{
     AuditAction, Bulk, BulkAction, BulkCount, BulkId, BulkItem, BulkItemQuery, BulkPlan, BulkPlanItem, BulkRequest,
     BulkResult, BulkSelect, CancelRequest, DeleteStatus, ErrorCode, JobId, Page, Phase, Receipt, ReceiptState,
+    RerunRequest,
 };
 use futures::{
     FutureExt as _,
@@ -29,6 +30,8 @@ const BATCH: u32 = 200;
 const REMOVALS: usize = 4;
 /// Jobs whose removal is begun before results are stored.
 const REMOVAL_BATCH: u32 = 40;
+/// Jobs that are run again, one after the other, before results are stored.
+const RERUN_BATCH: u32 = 20;
 /// How long the proof of a stop is waited for, milliseconds. The job itself waits on.
 const PROOF_PATIENCE: i64 = 30_000;
 /// How long the end of a removal is waited for, milliseconds. The removal itself goes on.
@@ -58,17 +61,28 @@ pub(super) async fn plan(core: &Arc<Core>, request: &BulkRequest, limit: u32) ->
     let items: Vec<BulkPlanItem> = ids
         .iter()
         .map(|id| match known.get(id) {
-            Some(job) => BulkPlanItem {
+            Some(job) => {
+                let result = request.action.verdict(job.phase, request.force);
+                let why = request.action.why_not(job.phase).filter(|_| result != BulkResult::Done);
+                BulkPlanItem {
+                    job_id: *id,
+                    name: job.name.clone(),
+                    phase: Some(job.phase),
+                    result,
+                    detail: why.map(str::to_owned),
+                }
+            }
+            None => BulkPlanItem {
                 job_id: *id,
-                name: job.name.clone(),
-                phase: Some(job.phase),
-                result: request.action.verdict(job.phase, request.force),
+                name: String::new(),
+                phase: None,
+                result: BulkResult::NotFound,
+                detail: None,
             },
-            None => BulkPlanItem { job_id: *id, name: String::new(), phase: None, result: BulkResult::NotFound },
         })
         .collect();
     let bytes = match request.action {
-        BulkAction::Cancel => 0,
+        BulkAction::Cancel | BulkAction::Rerun => 0,
         BulkAction::Delete => bytes_of(core, &items, found, request.keep_files).await?,
     };
     let counts = BulkResult::ALL
@@ -138,12 +152,13 @@ pub(super) async fn begin(
     let order = cancel::check(actor, JobId(0), cancel_request(&request.reason, &request.notes, request.force))?;
     let (ids, _) = select(core, &request.select, limit).await?;
     let is_cancel = request.action == BulkAction::Cancel;
+    let is_rerun = request.action == BulkAction::Rerun;
     let new = NewBulk {
         bulk_id: new_id(),
         action: request.action,
         reason: is_cancel.then_some(order.reason),
         notes: order.notes.filter(|_| is_cancel),
-        force: request.force,
+        force: request.force && !is_rerun,
         keep_files: request.keep_files,
         created_at: now(),
         created_by: actor.name.clone(),
@@ -278,6 +293,7 @@ impl Work {
         let batch = match self.bulk.action {
             BulkAction::Cancel => BATCH,
             BulkAction::Delete => REMOVAL_BATCH,
+            BulkAction::Rerun => RERUN_BATCH,
         };
         loop {
             let items = self.items(BulkResult::Pending, batch).await?;
@@ -287,6 +303,7 @@ impl Work {
             let outcomes = match self.bulk.action {
                 BulkAction::Cancel => self.cancel(&items).await?,
                 BulkAction::Delete => self.delete(&items).await,
+                BulkAction::Rerun => self.rerun(&items).await,
             };
             self.record(&outcomes).await?;
         }
@@ -303,6 +320,8 @@ impl Work {
                 let seen = match self.bulk.action {
                     BulkAction::Cancel => self.look_at_stop(item).await?,
                     BulkAction::Delete => self.look_at_removal(item).await?,
+                    // A rerun is never under way: the new job is there at once, or not at all.
+                    BulkAction::Rerun => self.rerun_one(item).await,
                 };
                 outcomes.extend(seen);
             }
@@ -394,7 +413,7 @@ impl Work {
                     end_of_stop(job.phase, unconfirmed)
                 } else {
                     cancel::recheck_unconfirmed(core, &job);
-                    let why = job.phase.why_no_cancel().map(str::to_owned);
+                    let why = self.bulk.action.why_not(job.phase).map(str::to_owned);
                     (self.bulk.action.verdict(job.phase, false), why)
                 }
             }
@@ -485,10 +504,54 @@ impl Work {
     }
 }
 
+// ---- rerun ----
+
+impl Work {
+    /// One after the other: the new jobs wait in the order of the selection.
+    async fn rerun(&self, items: &[BulkItem]) -> Vec<BulkOutcome> {
+        let mut outcomes = Vec::with_capacity(items.len());
+        for item in items {
+            match self.rerun_one(item).await {
+                Some(outcome) => outcomes.push(outcome),
+                None => break,
+            }
+        }
+        outcomes
+    }
+
+    /// `None`: the server stops; the next start goes on with this one.
+    async fn rerun_one(&self, item: &BulkItem) -> Option<BulkOutcome> {
+        let id = item.job_id;
+        let again = submit::rerun(&self.core, &self.actor, id, RerunRequest::default(), Some(self.rerun_key(id)));
+        let (new_job_id, result, detail) = match again.await {
+            Ok(job) => (Some(job.job_id), BulkResult::Done, None),
+            // It was made before a crash.
+            Err(Error::JobDeleted(made)) if made != id => {
+                (Some(made), BulkResult::Done, Some("The new job was deleted since.".to_owned()))
+            }
+            Err(Error::ShuttingDown) => return None,
+            Err(Error::JobDeleted(_)) => (None, BulkResult::NotFound, Some("It was deleted.".to_owned())),
+            Err(Error::JobNotFound(_)) => (None, BulkResult::NotFound, Some("There is no such job.".to_owned())),
+            Err(Error::JobDeleting(_)) => {
+                (None, BulkResult::NotAllowed, Phase::Deleting.why_no_rerun().map(str::to_owned))
+            }
+            Err(Error::NotPossible { detail, .. }) => (None, BulkResult::NotAllowed, Some(detail)),
+            Err(error) => return Some(failed(item, &error)),
+        };
+        Some(BulkOutcome { new_job_id, ..outcome(item, result, detail) })
+    }
+
+    /// Stored with the new job: after a crash before its result was noted, the job is found by it instead of made twice.
+    /// No header can hold a line break, so it is no key of a caller.
+    fn rerun_key(&self, id: JobId) -> (String, String) {
+        (format!("bulk\n{}\n{id}", self.bulk.bulk_id), "rerun".to_owned())
+    }
+}
+
 // ---- results ----
 
 fn outcome(item: &BulkItem, result: BulkResult, detail: Option<String>) -> BulkOutcome {
-    BulkOutcome { index: item.index, result, detail, at: now(), freed_bytes: 0 }
+    BulkOutcome { index: item.index, result, detail, at: now(), freed_bytes: 0, new_job_id: None }
 }
 
 fn failed(item: &BulkItem, error: &Error) -> BulkOutcome {

@@ -37,7 +37,7 @@ impl<S: Send + Sync> FromRequestParts<S> for BulkPath {
     }
 }
 
-/// Cancels or deletes many jobs, or tells what that would come to (`dry_run`). The selection is frozen here; the work
+/// Cancels, deletes or reruns many jobs, or tells what that would come to (`dry_run`). The selection is frozen here; the work
 /// goes on in the background.
 #[utoipa::path(post, path = "/api/bulk", tag = "bulk",
     params(("Idempotency-Key" = Option<String>, Header)),

@@ -402,4 +402,6 @@ pub struct BulkOutcome {
     pub detail: Option<String>,
     pub at: Timestamp,
     pub freed_bytes: u64,
+    /// The job that a rerun made.
+    pub new_job_id: Option<JobId>,
 }

@@ -56,6 +56,10 @@ pub(super) async fn run(context: &Context, mut request: BulkRequest, manner: &Ma
         return Ok(match request.action {
             BulkAction::Cancel => cancel::nothing(context, "No job can be cancelled"),
             BulkAction::Delete => cancel::nothing(context, "No job that has ended is meant"),
+            BulkAction::Rerun => {
+                cancel::nothing(context, "None of these jobs has ended");
+                Exit::Refused
+            }
         });
     }
     if manner.dry_run {
@@ -66,7 +70,7 @@ pub(super) async fn run(context: &Context, mut request: BulkRequest, manner: &Ma
     }
     request.dry_run = false;
     let bulk: Bulk = context.client.post(api::BULK, &request, Some(&submit::new_key())).await?;
-    finish(context, bulk.bulk_id, manner.wait || request.action == BulkAction::Delete).await
+    finish(context, bulk.bulk_id, manner.wait || request.action != BulkAction::Cancel).await
 }
 
 /// Follows a bulk that was begun, and ends as it does.
@@ -99,6 +103,7 @@ fn ask(context: &Context, plan: &BulkPlan, count: u64) -> Outcome<()> {
     }
     match plan.action {
         BulkAction::Cancel => asker.confirm(&format!("Cancel {what}?"), &format!("This would cancel {what}")),
+        BulkAction::Rerun => asker.confirm(&format!("Run {what} again?"), &format!("This would run {what} again")),
         BulkAction::Delete => {
             let size = text::bytes(plan.bytes);
             asker.confirm(&format!("Remove {what} for ever, {size}?"), &format!("This would remove {what}, {size}"))
@@ -126,6 +131,7 @@ fn tell_plan(context: &Context, plan: &BulkPlan, count: u64) -> Exit {
     let what = text::counted(count, ("job", "jobs"));
     match plan.action {
         BulkAction::Cancel => context.out.note(format_args!("Would cancel {what}. Nothing was changed.")),
+        BulkAction::Rerun => context.out.note(format_args!("Would run {what} again. Nothing was changed.")),
         BulkAction::Delete => {
             let size = text::bytes(plan.bytes);
             context.out.note(format_args!("Would remove {what}, {size}. Nothing was changed."));
@@ -184,18 +190,31 @@ async fn tell(context: &Context, bulk: &Bulk) -> Outcome<Exit> {
     let (done, failed, working, aborted) =
         (with(BulkResult::Done), not_done.len() as u64, with(BulkResult::Working), with(BulkResult::Aborted));
     let skipped = with(BulkResult::AlreadyDone);
+    let made = match bulk.action {
+        BulkAction::Cancel | BulkAction::Delete => Vec::new(),
+        BulkAction::Rerun => items(context, bulk.bulk_id, BulkResult::Done).await?,
+    };
     let out = &context.out;
     match bulk.action {
         _ if out.json => {
             let name = match bulk.action {
                 BulkAction::Cancel => "cancelled",
                 BulkAction::Delete => "removed",
+                BulkAction::Rerun => "run_again",
             };
+            let jobs: Vec<&BulkItem> = made.iter().chain(&not_done).collect();
             out.json(&json!({ name: done, "failed": failed, "skipped": skipped, "stopping": working,
-                "aborted": aborted, "freed_bytes": bulk.freed_bytes, "bulk_id": bulk.bulk_id, "jobs": not_done }));
+                "aborted": aborted, "freed_bytes": bulk.freed_bytes, "bulk_id": bulk.bulk_id, "jobs": jobs }));
         }
         BulkAction::Cancel => {
             out.line(format_args!("Cancelled: {done} / Failed to cancel: {failed} / Skipped (not active): {skipped}"));
+        }
+        BulkAction::Rerun => {
+            for item in &made {
+                let new = item.new_job_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+                out.line(format_args!("{}\t{new}", item.job_id));
+            }
+            out.note(format_args!("Run again: {done} / Not run again: {failed}"));
         }
         BulkAction::Delete => {
             let freed = if out.people { text::bytes(bulk.freed_bytes) } else { bulk.freed_bytes.to_string() };

@@ -61,7 +61,7 @@ enum JobCommand {
     /// Removes jobs and all that belongs to them, with a receipt
     #[command(visible_alias = "rm", after_help = EXIT_CODES)]
     Remove(remove::RemoveArgs),
-    /// Makes a new job over the units of one that has ended
+    /// Makes a new job over the units of one that has ended; several: of each
     #[command(after_help = EXIT_CODES)]
     Rerun(rerun::RerunArgs),
     /// Asks the provider of a batch again what became of it, and stores what it says

@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     SqliteStore, audit, cancel, cursor, jobs, list,
-    rows::{count, int, job_id, source, word},
+    rows::{count, int, job_id, job_key, source, word},
 };
 use crate::{
     error::Result,
@@ -267,6 +267,7 @@ struct ItemRow {
     result: String,
     detail: Option<String>,
     at: Option<i64>,
+    new_job_id: Option<Vec<u8>>,
 }
 
 impl ItemRow {
@@ -278,14 +279,15 @@ impl ItemRow {
             result: word("a result", &self.result)?,
             detail: self.detail,
             at: self.at.map(Timestamp),
+            new_job_id: self.new_job_id.as_deref().map(job_id).transpose()?,
         })
     }
 }
 
-const ALL_ITEMS: &str = "SELECT idx, job_id, name, result, detail, at FROM bulk_items
+const ALL_ITEMS: &str = "SELECT idx, job_id, name, result, detail, at, new_job_id FROM bulk_items
     WHERE bulk_seq = (SELECT seq FROM bulks WHERE bulk_id = ?1) AND idx > ?2 AND ?4 IS NULL ORDER BY idx LIMIT ?3";
 const ITEMS_BY_RESULT: &str =
-    "SELECT idx, job_id, name, result, detail, at FROM bulk_items INDEXED BY bulk_items_result
+    "SELECT idx, job_id, name, result, detail, at, new_job_id FROM bulk_items INDEXED BY bulk_items_result
     WHERE bulk_seq = (SELECT seq FROM bulks WHERE bulk_id = ?1) AND idx > ?2 AND result = ?4 ORDER BY idx LIMIT ?3";
 
 pub(super) async fn items(
@@ -318,15 +320,18 @@ pub(super) async fn record(store: &SqliteStore, id: BulkId, outcomes: &[BulkOutc
         .fetch_optional(&mut *tx)
         .await?;
     for outcome in outcomes {
-        sqlx::query("UPDATE bulk_items SET result = ?, detail = ?, at = ?, bytes = ? WHERE bulk_seq = ? AND idx = ?")
-            .bind(outcome.result.as_str())
-            .bind(&outcome.detail)
-            .bind(outcome.at.0)
-            .bind(int(outcome.freed_bytes))
-            .bind(seq)
-            .bind(int(outcome.index))
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE bulk_items SET result = ?, detail = ?, at = ?, bytes = ?, new_job_id = ? WHERE bulk_seq = ? AND idx = ?",
+        )
+        .bind(outcome.result.as_str())
+        .bind(&outcome.detail)
+        .bind(outcome.at.0)
+        .bind(int(outcome.freed_bytes))
+        .bind(outcome.new_job_id.map(job_key))
+        .bind(seq)
+        .bind(int(outcome.index))
+        .execute(&mut *tx)
+        .await?;
     }
     jobs::moved(&mut tx).await?;
     tx.commit().await?;
@@ -395,7 +400,6 @@ pub(super) async fn cancel_many(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::rows::job_key;
 
     #[test]
     fn ids_are_written_for_unhex() {

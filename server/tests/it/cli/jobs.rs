@@ -139,6 +139,19 @@ async fn a_job_is_run_again_over_all_or_what_did_not_succeed() {
     let endless = server.submit_endless("endless", 1).await;
     let refused = server.belay(&["job", "rerun", &endless]).await;
     assert_eq!(refused.code, 4, "{refused:?}");
+
+    // Several are one action on many jobs.
+    server.wait_phase(rest.trim(), "failed").await;
+    let many = server.belay(&["job", "rerun", &first, rest.trim(), &endless]).await;
+    assert_eq!(many.code, 1, "{many:?}");
+    let made: Vec<Vec<&str>> = many.out.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(made.len(), 2, "{many:?}");
+    for (line, of) in made.iter().zip([&first, rest.trim()]) {
+        assert_eq!((line[0], &server.job(line[1]).await["rerun_of"]), (of, &json!(of)));
+    }
+    assert!(many.err.contains("Run again: 2 / Not run again: 1") && many.err.contains("still active"), "{many:?}");
+    assert_eq!(server.belay(&["job", "rerun", &first, rest.trim(), "--name", "x"]).await.code, 2);
+    assert_eq!(server.belay(&["job", "rerun", &endless, &endless[..35]]).await.code, 4);
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ fn counts(pairs: &[(BulkResult, u64)]) -> Vec<BulkCount> {
 }
 
 fn outcome(f: &Fixture, index: u64, result: BulkResult) -> BulkOutcome {
-    BulkOutcome { index, result, detail: Some("why".to_owned()), at: f.now(), freed_bytes: 10 }
+    BulkOutcome { index, result, detail: Some("why".to_owned()), at: f.now(), freed_bytes: 10, new_job_id: None }
 }
 
 async fn selected(f: &Fixture, selection: Selection, limit: usize) -> Vec<JobId> {
