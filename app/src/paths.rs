@@ -42,6 +42,7 @@ pub mod console {
     /// The question before an action on many jobs; its query is a
     /// [`BulkQuestion`](crate::model::BulkQuestion). Also the target of its form (POST).
     pub const NEW_BULK: &str = "/bulk/new";
+    /// Also the target of its form (POST) that makes jobs of the batches that another tool wrote down.
     pub const PROVIDERS: &str = "/providers";
     pub const AUDIT: &str = "/audit";
     pub const SIGN_IN: &str = "/sign-in";

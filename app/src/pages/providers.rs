@@ -1,5 +1,6 @@
 //! The providers of the configuration, and what one of them has (`?provider=name`), also what no job here knows: to be adopted
-//! as a job, or cancelled. Plain forms: the page that follows is this one, or that of the job.
+//! as a job, or cancelled; and what another tool wrote down about its batches, to be imported. Plain forms: the page that
+//! follows is this one, or that of the job.
 
 use leptos::prelude::*;
 
@@ -77,6 +78,7 @@ fn loaded(
         Err(problem) => alert(problem.detail.clone()),
     });
     let nothing = providers.is_empty().then(nothing);
+    let import = (!providers.is_empty()).then(|| import(wanted, providers));
     let problem = session.form().map(|form| alert(form.problem.detail));
     let body = view! {
         <div class="page-head">
@@ -89,6 +91,7 @@ fn loaded(
         {nothing}
         <div class="provider-cards">{cards}</div>
         {list}
+        {import}
     }
     .into_any();
     page(session, "Providers", "page", body)
@@ -240,6 +243,52 @@ fn orphan(provider: &ProviderInfo, batch: &RemoteBatch) -> AnyView {
             </form>
             {cancel}
         </div>
+    }
+    .into_any()
+}
+
+/// What another tool wrote down about its batches, to be adopted at once.
+fn import(wanted: &Wanted, providers: &[ProviderInfo]) -> AnyView {
+    let choice = |provider: &ProviderInfo| {
+        let name = provider.name.clone();
+        let selected = wanted.provider.as_ref() == Some(&name);
+        view! { <option value=name.clone() selected=selected>{name.clone()}</option> }.into_any()
+    };
+    let choices = providers.iter().map(choice).collect::<Vec<_>>();
+    view! {
+        <section class="panel" aria-labelledby="h-import">
+            <div class="panel-head"><h2 id="h-import">"Import Records"</h2></div>
+            <form method="post" action=console::PROVIDERS enctype="multipart/form-data">
+                <div class="panel-body fields">
+                    <div class="field">
+                        <label for="import-provider">"Provider"</label>
+                        <span class="select-wrap">
+                            <select class="select" id="import-provider" name="provider">{choices}</select>
+                            {icon("chevron-down")}
+                        </span>
+                        <span class="hint">"Who has the batches. It is asked about each of them."</span>
+                    </div>
+                    <div class="field">
+                        <label for="import-files">"Files of another tool"</label>
+                        <input
+                            class="input"
+                            id="import-files"
+                            name="files"
+                            type="file"
+                            accept=".json,application/json"
+                            multiple
+                            required
+                            aria-describedby="import-files-h"
+                        />
+                        <span class="hint" id="import-files-h">
+                            "A JSON tracking file, or all files of a folder of "<span class="mono">"{job_id}.json"</span>
+                            ". Each batch becomes a job; those that are one already are left."
+                        </span>
+                    </div>
+                </div>
+                <div class="panel-foot"><button class="btn btn-sm" type="submit">{icon("upload")}"Import"</button></div>
+            </form>
+        </section>
     }
     .into_any()
 }

@@ -1,7 +1,8 @@
 //! Reads which batches other tools wrote down, so that they can be adopted.
 //!
 //! Two forms are taken, both JSON:
-//! - **A folder** of `{job_id}.json`, one record a file. A record without an id of its own has the file's name.
+//! - **A folder** of `{job_id}.json`, one record a file. A record without an id of its own has the file's name. A tracking
+//!   file may lie there, too: an object of nothing but objects is no record.
 //! - **A tracking file**: a list of records, or an object whose values are records (the name of a field is then the id of a
 //!   record that has none), either also under one of the fields `batches`, `jobs`, `data`, `items`. One record alone is
 //!   taken too.
@@ -85,7 +86,9 @@ impl Records {
                 match inside {
                     Some(Value::Object(named)) => self.take_named(what, named),
                     Some(inside) => self.take(what, inside, None, true),
-                    None if id.is_some() => self.push(what, value, id),
+                    None if id.is_some() && (fields.is_empty() || !fields.values().all(Value::is_object)) => {
+                        self.push(what, value, id);
+                    }
                     None => self.take_named(what, fields),
                 }
             }
@@ -124,7 +127,7 @@ pub fn read(path: &Path) -> Result<Records, ReadError> {
     }
     let entries = fs::read_dir(path).map_err(&fault)?.collect::<Result<Vec<_>, _>>().map_err(&fault)?;
     let mut files: Vec<_> = entries.iter().map(std::fs::DirEntry::path).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+    files.retain(|file| file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")));
     files.sort();
     for file in files.iter().take(MOST) {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -231,12 +234,14 @@ mod tests {
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write("batch_b.json", r#"{"status":"in_progress","created_at":5}"#);
         write("a.json", r#"{"job_id":"batch_a"}"#);
+        write("batch_e.json", "{}");
         write("c.json", "{");
+        write("TRACKED.JSON", r#"{"batch_t":{"status":"done"},"batch_u":{}}"#);
         write("notes.txt", "{}");
         let read = read(folder.path()).unwrap();
         assert_eq!(
             read.records.iter().map(|record| record.batch_id.as_str()).collect::<Vec<_>>(),
-            ["batch_a", "batch_b"]
+            ["batch_t", "batch_u", "batch_a", "batch_b", "batch_e"]
         );
         assert_eq!(read.faults.len(), 1);
         assert!(read.faults[0].starts_with("c.json is no JSON: "));

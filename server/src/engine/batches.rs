@@ -7,7 +7,10 @@ use app::model::{
     AdoptRequest, AuditAction, BatchSpec, CheckRequest, CheckedInput, ErrorCode, ImportAnswer, Job, JobId, Page,
     RemoteBatch, RemoteBatchPage, RemoteOwner, RequestQuery, RequestRow, Timestamp,
 };
-use batches::{Batch, CancelAnswer, Error as ProviderError, records::Records};
+use batches::{
+    Batch, CancelAnswer, Error as ProviderError,
+    records::{self, Records},
+};
 
 use super::{
     Actor,
@@ -23,6 +26,14 @@ use crate::{
 
 /// Records that one import takes: each is a question to the provider.
 const MAX_IMPORT: usize = 1_000;
+
+/// What another tool wrote down about its batches: see [`batches::records`].
+pub enum Written {
+    /// A tracking file.
+    Text(Vec<u8>),
+    /// A folder of `{job_id}.json` and tracking files.
+    Folder(PathBuf),
+}
 
 /// What a provider said, for whoever asked.
 fn told(known: &Known, error: ProviderError) -> Error {
@@ -153,9 +164,13 @@ pub(super) async fn adopt(
 }
 
 /// See [`Engine::import_batches`](super::Engine::import_batches).
-pub(super) async fn import(core: &Arc<Core>, actor: &Actor, provider: &str, text: Vec<u8>) -> Result<ImportAnswer> {
+pub(super) async fn import(core: &Arc<Core>, actor: &Actor, provider: &str, written: Written) -> Result<ImportAnswer> {
     let known = core.providers.find(provider)?;
-    let read = core.blocking(move || Records::parse(&text)).await?;
+    let read = core.blocking(move || match written {
+        Written::Text(text) => Ok(Records::parse(&text)),
+        Written::Folder(folder) => records::read(&folder),
+    });
+    let read = read.await?.map_err(kinds::unreadable)?;
     let mut answer = ImportAnswer { refused: read.faults, ..ImportAnswer::default() };
     if read.records.len() > MAX_IMPORT {
         let detail = format!("An import takes at most {MAX_IMPORT} records; there are {}.", read.records.len());

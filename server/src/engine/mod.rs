@@ -36,7 +36,7 @@ use app::model::{
 
 pub(crate) use self::artifacts::names_of;
 use self::core::Core;
-pub use self::logs::LogText;
+pub use self::{batches::Written, logs::LogText};
 use crate::{
     data::DataFolder,
     error::Result,
@@ -254,8 +254,8 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`; `Invalid` for too many records. What one record fails by is in the answer.
-    pub async fn import_batches(&self, actor: &Actor, provider: &str, text: Vec<u8>) -> Result<ImportAnswer> {
-        batches::import(&self.core, actor, provider, text).await
+    pub async fn import_batches(&self, actor: &Actor, provider: &str, written: Written) -> Result<ImportAnswer> {
+        batches::import(&self.core, actor, provider, written).await
     }
 
     /// Asks a provider to cancel a batch that no job knows, and answers how it stands then.

@@ -25,6 +25,7 @@ use super::{
     problem::{Answer, Failure},
     uploads,
 };
+use crate::engine::Written;
 
 /// The text part of a check with a file.
 const CHECK_PART: &str = "check";
@@ -173,8 +174,13 @@ pub(crate) async fn import(
     request: Request,
 ) -> Answer<Json<ImportAnswer>> {
     let text = body::read(request, body::MAX_JSON).await?.to_vec();
-    let (engine, actor) = (state.engine.clone(), caller.actor());
-    Ok(Json(to_the_end(async move { engine.import_batches(&actor, &name, text).await }).await?))
+    Ok(Json(import_as(&state, &caller, &name, Written::Text(text)).await?))
+}
+
+/// The import of API and form alike.
+pub(crate) async fn import_as(state: &AppState, caller: &Caller, name: &str, written: Written) -> Answer<ImportAnswer> {
+    let (engine, actor, name) = (state.engine.clone(), caller.actor(), name.to_owned());
+    Ok(to_the_end(async move { engine.import_batches(&actor, &name, written).await }).await?)
 }
 
 /// Asks a provider to cancel a batch that no job knows. The answer is how it stands then, which may be: cancelling.

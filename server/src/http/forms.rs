@@ -4,7 +4,8 @@ use app::{
     backend::{Flash, Tone},
     model::{
         AdoptRequest, BatchState, Bulk, BulkQuestion, BulkRequest, CancelAnswer, CancelOutcome, CancelRequest,
-        DeleteAnswer, DeleteStatus, ErrorCode, JobId, RerunRequest, RerunUnits, bulk::wants_number, split_words,
+        DeleteAnswer, DeleteStatus, ErrorCode, ImportAnswer, JobId, RerunRequest, RerunUnits, bulk::wants_number,
+        split_words,
     },
     paths::console,
 };
@@ -28,7 +29,7 @@ use super::{
     removals::{delete_as, retry_as},
     uploads::{self, Intake},
 };
-use crate::engine::DeleteOptions;
+use crate::engine::{DeleteOptions, Written};
 
 type Fields = Result<Form<Vec<(String, String)>>, FormRejection>;
 
@@ -263,6 +264,69 @@ pub(crate) async fn cancel_remote_batch(
         }
         Err(failure) => failed_at(&state, &caller, &place, &headers, failure).await,
     }
+}
+
+/// Bytes of records that one form takes; each file is held in memory while it is read.
+const MAX_RECORDS: u64 = 16 << 20;
+
+/// `POST /providers`, multipart: `provider`, and `files` with what another tool wrote down.
+pub(crate) async fn import_batches(State(state): State<AppState>, caller: Caller, request: Request) -> Response {
+    let headers = request.headers().clone();
+    match try_import(&state, &caller, request).await {
+        Ok((name, answer)) => go(&state, &console::provider(&name), Some(import_flash(&answer))),
+        Err(failure) => failed_at(&state, &caller, console::PROVIDERS, &headers, failure).await,
+    }
+}
+
+async fn try_import(state: &AppState, caller: &Caller, request: Request) -> Answer<(String, ImportAnswer)> {
+    let max = state.config.files.max_upload_bytes.min(MAX_RECORDS);
+    let (reservation, intake) = uploads::take_in(&state.engine, request, max).await?;
+    let Intake { fields, uploads, .. } = intake;
+    let imported = async {
+        let typed = Typed(fields);
+        let Some(name) = typed.text("provider") else {
+            return Err(Failure::invalid_spec("provider", "Choose the provider that has the batches."));
+        };
+        if uploads.is_empty() {
+            return Err(Failure::invalid_spec(uploads::FILES_PART, "Choose the files to import."));
+        }
+        let is_json =
+            |name: &str| std::path::Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
+        if let Some(other) = uploads.iter().find(|upload| upload.part != uploads::FILES_PART || !is_json(&upload.name))
+        {
+            let detail = format!("`{}` is no JSON file by its name. Nothing was imported.", other.name);
+            return Err(Failure::invalid_spec(uploads::FILES_PART, detail));
+        }
+        let folder = Written::Folder(reservation.folder().to_owned());
+        Ok((name.to_owned(), batches::import_as(state, caller, name, folder).await?))
+    };
+    let imported = imported.await;
+    // What was read is jobs now; the files were only brought to be read.
+    reservation.discard().await;
+    imported
+}
+
+/// Counts, and the first few reasons: a message has to fit into a cookie.
+fn import_flash(answer: &ImportAnswer) -> Flash {
+    const REASONS: usize = 3;
+    const LONGEST: usize = 90;
+    let (adopted, refused) = (answer.adopted.len(), answer.refused.len());
+    if adopted == 0 && answer.known == 0 && refused == 0 {
+        return flash(Tone::Warning, "There is no record in what was sent.");
+    }
+    let text = format!("{adopted} adopted, {} known already, {refused} could not be taken.", answer.known);
+    if refused == 0 {
+        return flash(Tone::Completed, text);
+    }
+    let shortened = |reason: &String| match reason.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+        None => reason.clone(),
+    };
+    let mut reasons: Vec<String> = answer.refused.iter().take(REASONS).map(shortened).collect();
+    if refused > REASONS {
+        reasons.push(format!("And {} more.", refused - REASONS));
+    }
+    Flash { detail: Some(reasons.join(" ")), ..flash(Tone::Warning, text) }
 }
 
 /// The page at `place`, with the problem.

@@ -223,7 +223,7 @@ fn page_routes(state: &AppState) -> Router<AppState> {
         .route("/jobs/{job_id}/delete", get(pages::page).post(forms::delete))
         .route("/jobs/{job_id}/rerun", post(forms::rerun))
         .route("/jobs/{job_id}/refresh", post(forms::refresh))
-        .route(console::PROVIDERS, get(pages::page))
+        .route(console::PROVIDERS, get(pages::page).post(forms::import_batches).layer(DefaultBodyLimit::disable()))
         .route("/providers/{name}/batches/{batch_id}/adopt", post(forms::adopt_batch))
         .route("/providers/{name}/batches/{batch_id}/cancel", post(forms::cancel_remote_batch))
         .route(console::REMOVALS, get(pages::page))

@@ -20,7 +20,7 @@ use crate::{engine::Engine, error::Error, kinds::Upload, secret};
 pub(crate) const JOB_PART: &str = "job";
 
 /// The part that holds files of a `files` job.
-const FILES_PART: &str = "files";
+pub(crate) const FILES_PART: &str = "files";
 
 /// The parts that hold files of other kinds; their files get a folder of that name.
 const OTHER_PARTS: [&str; 2] = ["products", "videos"];
@@ -47,6 +47,11 @@ impl Reservation {
     pub(crate) async fn new(engine: &Engine) -> Answer<Self> {
         let (job_id, folder) = engine.reserve().await?;
         Ok(Reservation { engine: engine.clone(), job_id, folder, kept: false })
+    }
+
+    /// Where its files are, each part's but those of `files` in a folder of their own.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The job was stored: the folder is its own now.

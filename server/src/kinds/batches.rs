@@ -37,6 +37,7 @@ use self::life::Life;
 pub use self::providers::Providers;
 pub(crate) use self::{
     follow::{counts_of, state_of},
+    input::unreadable,
     providers::Known,
 };
 use super::{

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::{Answer, Server};
 
 /// The address that a form post leads to, and the message left for it.
-fn led_to(answer: &Answer) -> (String, String) {
+pub(crate) fn led_to(answer: &Answer) -> (String, String) {
     assert_eq!(answer.status, 303, "{}", answer.text());
     let cookies = answer.cookies();
     let flash = cookies.split("_flash=").nth(1).unwrap_or_default();

@@ -46,7 +46,7 @@ pub(super) fn check(file: &Path, kind: ProviderKind, model: Option<&str>) -> Res
 }
 
 /// A file that cannot be read, or written to.
-pub(super) fn unreadable(error: ReadError) -> Error {
+pub(crate) fn unreadable(error: ReadError) -> Error {
     match error {
         ReadError::Io { source, .. } => Error::from(source),
         ReadError::Stopped => Error::ShuttingDown,

@@ -1,8 +1,10 @@
 //! What the provider has and no job knows.
 
+use reqwest::multipart::{Form, Part};
 use serde_json::json;
 
 use super::{Place, provider::Hold, requests};
+use crate::{forms::led_to, harness::Answer};
 
 #[tokio::test]
 async fn an_orphan_is_listed_and_adopted_once() {
@@ -78,4 +80,63 @@ async fn records_of_another_tool_become_jobs_once() {
     place.server.wait_phase(adopted[1].as_str().unwrap(), "completed").await;
     let again = place.server.post("/api/providers/openai/import", &records).await;
     assert_eq!((&again.body["adopted"], &again.body["known"]), (&json!([]), &json!(2)), "{}", again.body);
+}
+
+#[tokio::test]
+async fn records_of_another_tool_are_imported_with_a_plain_form() {
+    let place = Place::new().await;
+    let server = &place.server;
+    let cookie = server.sign_in().await;
+    let (one, two) = (place.way.make_orphan(&requests(1)).await, place.way.make_orphan(&requests(1)).await);
+    let send = async |provider: &str, origin: &str, files: &[(&str, String)]| -> Answer {
+        let part = |text: &str, name: &str| Part::text(text.to_owned()).file_name(name.to_owned());
+        let form = Form::new().text("provider", provider.to_owned());
+        let form = files.iter().fold(form, |form, (name, text)| form.part("files", part(text, name)));
+        let request = server.bare("POST", "/providers").header("cookie", &cookie).header("origin", origin);
+        server.send(request.multipart(form)).await
+    };
+    let page = async |path: &str, cookie: &str| server.send(server.bare("GET", path).header("cookie", cookie)).await;
+    let own = format!("http://{}", server.address());
+    let adopted = async || server.get("/api/jobs").await.body["items"].as_array().unwrap().len();
+    let asked = page("/providers", &cookie).await.text();
+    assert!(asked.contains("action=\"/providers\"") && asked.contains("<option value=\"openai\""), "{asked}");
+
+    // A folder of `{job_id}.json`: the id is in the record, or is the file's name.
+    let folder = [
+        ("a.json", json!({"batch_id": one, "display_name": "from elsewhere"}).to_string()),
+        (&format!("{two}.json"), json!({"status": "in_progress"}).to_string()),
+        ("broken.json", "{".to_owned()),
+    ];
+    let foreign = send("openai", "http://evil.example", &folder).await;
+    assert_eq!((foreign.status, adopted().await), (403, 0), "{}", foreign.text());
+    let first = send("openai", &own, &folder).await;
+    let words = "2 adopted, 0 known already, 1 could not be taken.".to_owned();
+    assert_eq!(led_to(&first), ("/providers?provider=openai".to_owned(), words));
+    let shown = page("/providers?provider=openai", &format!("{cookie}; {}", first.cookies())).await.text();
+    assert!(shown.contains("broken.json is no JSON"), "{shown}");
+    assert_eq!(adopted().await, 2);
+    let audit = server.get("/api/audit").await;
+    let events = audit.body["items"].as_array().unwrap().iter();
+    let mine = events.filter(|event| event["action"] == "adopt_batch" && event["source"] == "console");
+    assert_eq!(mine.count(), 2, "{}", audit.body);
+
+    // A tracking file, with one that is known by now.
+    let tracking = json!({two.as_str(): {"status": "done"}, "batch_nope": {}}).to_string();
+    let again = send("openai", &own, &[("tracking.json", tracking)]).await;
+    assert_eq!(led_to(&again).1, "0 adopted, 1 known already, 1 could not be taken.");
+    let nothing = send("openai", &own, &[("none.json", "[]".to_owned())]).await;
+    assert_eq!(led_to(&nothing).1, "There is no record in what was sent.");
+
+    // Refusals come on the page, and leave nothing behind.
+    for (provider, files, status, words) in [
+        ("openai", vec![], 422, "Choose the files to import."),
+        ("", folder.to_vec(), 422, "Choose the provider that has the batches."),
+        ("openai", vec![("a.txt", "[]".to_owned())], 422, "is no JSON file by its name"),
+        ("nobody", folder.to_vec(), 404, "nobody"),
+    ] {
+        let refused = send(provider, &own, &files).await;
+        assert_eq!(refused.status, status, "{}", refused.text());
+        assert!(refused.text().contains(words) && refused.text().contains("Import Records"), "{}", refused.text());
+    }
+    assert_eq!(adopted().await, 2);
 }
