@@ -8,6 +8,7 @@ use crate::{
     backend::{Answer, Backend, SharedBackend},
     components::{
         batch::{counts, moment, state},
+        cancel_dialog::once,
         icon::icon,
         notice::{alert, notice},
     },
@@ -77,7 +78,6 @@ fn loaded(
         Err(problem) => alert(problem.detail.clone()),
     });
     let nothing = providers.is_empty().then(nothing);
-    let problem = session.form().map(|form| alert(form.problem.detail));
     let body = view! {
         <div class="page-head">
             <div class="titles">
@@ -85,7 +85,6 @@ fn loaded(
                 <div class="meta"><span>"Batch APIs of the configuration, and what they have that no job here knows."</span></div>
             </div>
         </div>
-        {problem}
         {nothing}
         <div class="provider-cards">{cards}</div>
         {list}
@@ -226,7 +225,7 @@ fn orphan(provider: &ProviderInfo, batch: &RemoteBatch) -> AnyView {
                 <summary class="btn btn-sm btn-danger-outline">{icon("warning")}"Cancel…"</summary>
                 <div class="menu-list">
                     <p class="menu-note">"The provider stops working on it. What is done counts and costs. This cannot be undone."</p>
-                    <form method="post" action=console::cancel_remote(&provider.name, id)>
+                    <form method="post" action=console::cancel_remote(&provider.name, id) on:submit=once()>
                         <button class="menu-item danger" type="submit">{icon("warning")}"Cancel Batch"</button>
                     </form>
                 </div>
@@ -235,7 +234,7 @@ fn orphan(provider: &ProviderInfo, batch: &RemoteBatch) -> AnyView {
     });
     view! {
         <div class="pager">
-            <form method="post" action=console::adopt(&provider.name, id)>
+            <form method="post" action=console::adopt(&provider.name, id) on:submit=once()>
                 <button class="btn btn-sm" type="submit">{icon("plus")}"Adopt"</button>
             </form>
             {cancel}
