@@ -308,12 +308,13 @@ struct Begun {
     bulk_id: BulkId,
 }
 
-/// Begins an action on many jobs.
+/// Begins an action on many jobs; with the same key only once.
 ///
 /// # Errors
 /// The server's problem, or one with the code [`NETWORK`].
-pub async fn begin_bulk(request: &BulkRequest) -> Result<BulkId, Problem> {
-    let reply = exchange(Method::POST, api::BULK, &[], Some(&json(request)), DEADLINE_MS).await?;
+pub async fn begin_bulk(request: &BulkRequest, key: &str) -> Result<BulkId, Problem> {
+    let reply =
+        exchange(Method::POST, api::BULK, &[("idempotency-key", key)], Some(&json(request)), DEADLINE_MS).await?;
     decode::<Begun>(&reply).map(|begun| begun.bulk_id)
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     backend::{Backend, SharedBackend},
     client,
-    hooks::{selection::Selection, session::Session},
+    hooks::{dom, selection::Selection, session::Session},
     model::{
         BulkAction, BulkPlan, BulkRequest, BulkResult, BulkSelect, ErrorCode, MAX_NOTES_CHARS, Problem,
         bulk::{jobs_with, wants_number},
@@ -216,18 +216,27 @@ pub(crate) fn bulk_dialog(session: Session, selection: Selection, action: BulkAc
     };
     Effect::new(move |_| {
         let asked = backend.bulk_plan(request());
+        // What was shown is not what a click would do any more.
+        plan.set(None);
         spawn_local_scoped_with_cancellation(async move { plan.set(Some(asked.await)) });
     });
+    let jobs = move || plan.with(|plan| plan.as_ref()?.as_ref().ok().map(BulkPlan::acts_on));
+    // The same again after an answer that was lost begins nothing twice.
+    let tried = StoredValue::new(None::<(BulkRequest, String)>);
     let confirm = move |event: ev::SubmitEvent| {
         event.prevent_default();
-        if busy.get_untracked() {
+        if busy.get_untracked() || !untrack(jobs).is_some_and(|jobs| jobs > 0) {
             return;
         }
         busy.set(true);
         failure.set(None);
         let request = untrack(request);
+        let key =
+            tried.with_value(|tried| tried.as_ref().filter(|(last, _)| *last == request).map(|(_, key)| key.clone()));
+        let key = key.unwrap_or_else(|| dom::random().to_bits().to_string());
+        tried.set_value(Some((request.clone(), key.clone())));
         spawn_local(async move {
-            match client::begin_bulk(&request).await {
+            match client::begin_bulk(&request, &key).await {
                 Ok(id) => {
                     selection.asking.set(None);
                     selection.clear();
@@ -239,7 +248,6 @@ pub(crate) fn bulk_dialog(session: Session, selection: Selection, action: BulkAc
             busy.set(false);
         });
     };
-    let jobs = move || plan.with(|plan| plan.as_ref()?.as_ref().ok().map(BulkPlan::acts_on));
     let planned = move || {
         plan.with(|plan| match plan {
             None => view! { <p class="muted" role="status">"Counting what would happen…"</p> }.into_any(),

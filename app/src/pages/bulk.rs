@@ -6,7 +6,7 @@ use leptos_router::hooks::use_params_map;
 use super::{borrowed, instead, load, not_found, page, query_pairs};
 use crate::{
     backend::{Answer, Backend, SharedBackend},
-    components::{icon::icon, phase, progress::bar},
+    components::{cancel_dialog::once, icon::icon, phase, progress::bar},
     hooks::{
         clock,
         poll::keep_current,
@@ -193,7 +193,7 @@ fn buttons(bulk: &Bulk) -> AnyView {
     let can_retry = bulk.state != BulkState::Running && failed > 0;
     let retry = can_retry.then(|| {
         view! {
-            <form method="post" action=console::retry_bulk(id)>
+            <form method="post" action=console::retry_bulk(id) on:submit=once()>
                 <button class="btn" type="submit">
                     {icon("resend")}{format!("Retry {}", text::counted(failed, ("failed job", "failed jobs")))}
                 </button>

@@ -241,7 +241,7 @@ fn loaded(session: Session, mode: Mode, query: Memo<DetailQuery>, first: First) 
     watch(session, parts);
     let job = parts.job.value;
     let question = move || match mode {
-        Mode::View => session.form().map(|form| notice::alert(form.problem.detail)),
+        Mode::View => None,
         Mode::Cancel => {
             job.with_untracked(|job| job.phase.can_cancel().then(|| cancel_form(session, &Subject::of(job))))
         }

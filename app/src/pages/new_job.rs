@@ -19,7 +19,7 @@ use crate::{
     backend::{Backend, SharedBackend},
     components::icon::{icon, large},
     hooks::session::{Session, session},
-    model::{ErrorCode, FormOptions, Kind, NewJob, Problem, split_words},
+    model::{CheckedInput, ErrorCode, FormOptions, Kind, NewJob, Problem, split_words},
     paths::console,
 };
 
@@ -50,6 +50,8 @@ struct Form {
     busy: RwSignal<bool>,
     sent: RwSignal<Option<Sent>>,
     stop: StoredValue<Option<Stop>>,
+    /// What a batch's file holds, until another one or another provider is chosen.
+    checked: RwSignal<Option<CheckedInput>>,
     preset: RwSignal<String>,
 }
 
@@ -173,6 +175,7 @@ fn loaded(session: Session, kind: Kind, options: &FormOptions) -> AnyView {
         busy: RwSignal::new(false),
         sent: RwSignal::new(None),
         stop: StoredValue::new(None),
+        checked: RwSignal::new(None),
         preset: RwSignal::new(preset),
     };
     let submit = move |event: ev::SubmitEvent| {

@@ -9,6 +9,7 @@ use crate::{
     backend::{Answer, Backend, SharedBackend},
     components::{
         batch::{counts, moment, state},
+        cancel_dialog::once,
         icon::icon,
         notice::{alert, notice},
     },
@@ -229,7 +230,7 @@ fn orphan(provider: &ProviderInfo, batch: &RemoteBatch) -> AnyView {
                 <summary class="btn btn-sm btn-danger-outline">{icon("warning")}"Cancel…"</summary>
                 <div class="menu-list">
                     <p class="menu-note">"The provider stops working on it. What is done counts and costs. This cannot be undone."</p>
-                    <form method="post" action=console::cancel_remote(&provider.name, id)>
+                    <form method="post" action=console::cancel_remote(&provider.name, id) on:submit=once()>
                         <button class="menu-item danger" type="submit">{icon("warning")}"Cancel Batch"</button>
                     </form>
                 </div>
@@ -238,7 +239,7 @@ fn orphan(provider: &ProviderInfo, batch: &RemoteBatch) -> AnyView {
     });
     view! {
         <div class="pager">
-            <form method="post" action=console::adopt(&provider.name, id)>
+            <form method="post" action=console::adopt(&provider.name, id) on:submit=once()>
                 <button class="btn btn-sm" type="submit">{icon("plus")}"Adopt"</button>
             </form>
             {cancel}

@@ -80,7 +80,6 @@ fn loaded(session: Session, first: Receipt) -> AnyView {
                 </div>
             </div>
         </div>
-        {session.form().map(|form| notice::alert(form.problem.detail))}
         <div class="split">
             {move || receipt.with(|value| paper(session, live, value))}
             <aside class="stack" aria-label="How it went">

@@ -3,7 +3,7 @@
 use app::{
     backend::{Flash, Tone},
     model::{
-        AdoptRequest, BatchState, Bulk, BulkQuestion, BulkRequest, CancelAnswer, CancelOutcome, CancelRequest,
+        AdoptRequest, BatchState, Bulk, BulkQuestion, BulkRequest, BulkSelect, CancelAnswer, CancelOutcome, CancelRequest,
         DeleteAnswer, DeleteStatus, ErrorCode, ImportAnswer, JobId, RerunRequest, RerunUnits, bulk::wants_number,
         split_words,
     },
@@ -178,7 +178,6 @@ pub(crate) async fn rerun(
     State(state): State<AppState>,
     caller: Caller,
     JobPath(id): JobPath,
-    headers: HeaderMap,
     form: Fields,
 ) -> Response {
     let typed = Typed::new(form);
@@ -188,22 +187,14 @@ pub(crate) async fn rerun(
         Ok(job) => go(&state, &console::job(job.job_id), Some(flash(Tone::Completed, "Job submitted"))),
         Err(failure) => match gone(&state, id, &failure) {
             Some(response) => response,
-            None => {
-                // Rerun is a button of the detail page: its problem is shown there.
-                let uri = console::job(id).parse().unwrap_or_default();
-                pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, typed.0).await
-            }
+            // Rerun is a button of the detail page: its problem is shown there.
+            None => failed_at(&state, &console::job(id), &failure),
         },
     }
 }
 
 /// `POST /removals/{job_id}/retry`
-pub(crate) async fn retry_removal(
-    State(state): State<AppState>,
-    caller: Caller,
-    JobPath(id): JobPath,
-    headers: HeaderMap,
-) -> Response {
+pub(crate) async fn retry_removal(State(state): State<AppState>, caller: Caller, JobPath(id): JobPath) -> Response {
     match retry_as(&state, &caller, id).await {
         Ok(receipt) => {
             let message = if receipt.left.is_empty() {
@@ -213,20 +204,15 @@ pub(crate) async fn retry_removal(
             };
             go(&state, &console::removal(id), Some(message))
         }
-        Err(failure) => failed_at(&state, &caller, &console::removal(id), &headers, failure).await,
+        Err(failure) => failed_at(&state, &console::removal(id), &failure),
     }
 }
 
 /// `POST /jobs/{job_id}/refresh`
-pub(crate) async fn refresh(
-    State(state): State<AppState>,
-    caller: Caller,
-    JobPath(id): JobPath,
-    headers: HeaderMap,
-) -> Response {
+pub(crate) async fn refresh(State(state): State<AppState>, caller: Caller, JobPath(id): JobPath) -> Response {
     match batches::refresh_as(&state, &caller, id).await {
         Ok(_) => go(&state, &console::job(id), None),
-        Err(failure) => failed_at(&state, &caller, &console::job(id), &headers, failure).await,
+        Err(failure) => failed_at(&state, &console::job(id), &failure),
     }
 }
 
@@ -235,14 +221,13 @@ pub(crate) async fn adopt_batch(
     State(state): State<AppState>,
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
-    headers: HeaderMap,
 ) -> Response {
     match batches::adopt_as(&state, &caller, &name, &id, AdoptRequest::default()).await {
         Ok(job) => {
             let words = "The batch is a job now: it is followed from here on.";
             go(&state, &console::job(job.job_id), Some(flash(Tone::Completed, words)))
         }
-        Err(failure) => failed_at(&state, &caller, &console::provider(&name), &headers, failure).await,
+        Err(failure) => failed_at(&state, &console::provider(&name), &failure),
     }
 }
 
@@ -251,7 +236,6 @@ pub(crate) async fn cancel_remote_batch(
     State(state): State<AppState>,
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
-    headers: HeaderMap,
 ) -> Response {
     let place = console::provider(&name);
     match batches::cancel_as(&state, &caller, &name, &id).await {
@@ -262,7 +246,7 @@ pub(crate) async fn cancel_remote_batch(
             let words = format!("The provider has been asked to cancel. It says: {}.", batch.raw_state);
             go(&state, &place, Some(flash(Tone::Info, words)))
         }
-        Err(failure) => failed_at(&state, &caller, &place, &headers, failure).await,
+        Err(failure) => failed_at(&state, &place, &failure),
     }
 }
 
@@ -271,10 +255,10 @@ const MAX_RECORDS: u64 = 16 << 20;
 
 /// `POST /providers`, multipart: `provider`, and `files` with what another tool wrote down.
 pub(crate) async fn import_batches(State(state): State<AppState>, caller: Caller, request: Request) -> Response {
-    let headers = request.headers().clone();
+    let (uri, headers) = (request.uri().clone(), request.headers().clone());
     match try_import(&state, &caller, request).await {
         Ok((name, answer)) => go(&state, &console::provider(&name), Some(import_flash(&answer))),
-        Err(failure) => failed_at(&state, &caller, console::PROVIDERS, &headers, failure).await,
+        Err(failure) => pages::render_failed_form(&state, Some(&caller), &uri, &headers, failure, Vec::new()).await,
     }
 }
 
@@ -329,10 +313,12 @@ fn import_flash(answer: &ImportAnswer) -> Flash {
     Flash { detail: Some(reasons.join(" ")), ..flash(Tone::Warning, text) }
 }
 
-/// The page at `place`, with the problem.
-async fn failed_at(state: &AppState, caller: &Caller, place: &str, headers: &HeaderMap, failure: Failure) -> Response {
-    let uri = place.parse().unwrap_or_default();
-    pages::render_failed_form(state, Some(caller), &uri, headers, failure, Vec::new()).await
+/// To the page at `place`, with the problem as a message. Rendered under the form's own address the page could not be
+/// hydrated: the browser's router knows none there.
+fn failed_at(state: &AppState, place: &str, failure: &Failure) -> Response {
+    // It travels in a cookie.
+    let words: String = failure.problem().detail.chars().take(300).collect();
+    go(state, place, Some(flash(Tone::Failed, words)))
 }
 
 /// `POST /bulk/new` with the question in the query, and `reason`, `keep_files`, `number` (typed), `shown` (how many jobs
@@ -360,8 +346,11 @@ async fn try_new_bulk(state: &AppState, caller: &Caller, pairs: &Pairs, typed: &
         dry_run: false,
         ..question.dry_run()
     };
-    let jobs = state.engine.plan_bulk(&request, state.config.bulk.max_jobs).await?.acts_on();
-    agreed(typed, jobs, request.force)?;
+    let plan = state.engine.plan_bulk(&request, state.config.bulk.max_jobs).await?;
+    agreed(typed, plan.acts_on(), request.force)?;
+    // Exactly what was counted: a filter may match others a moment later.
+    let ids = plan.items.iter().map(|item| item.job_id).collect();
+    let request = BulkRequest { select: BulkSelect::Ids(ids), ..request };
     bulk::begin_as(state, caller, request, None).await
 }
 
@@ -383,12 +372,7 @@ fn agreed(typed: &Typed, jobs: u64, force: bool) -> Answer<()> {
 }
 
 /// `POST /bulk/{bulk_id}/abort`
-pub(crate) async fn abort_bulk(
-    State(state): State<AppState>,
-    caller: Caller,
-    BulkPath(id): BulkPath,
-    headers: HeaderMap,
-) -> Response {
+pub(crate) async fn abort_bulk(State(state): State<AppState>, caller: Caller, BulkPath(id): BulkPath) -> Response {
     match bulk::abort_as(&state, &caller, id).await {
         Ok(bulk) => {
             let words = match bulk.aborted_at {
@@ -397,20 +381,15 @@ pub(crate) async fn abort_bulk(
             };
             go(&state, &console::bulk(id), Some(flash(Tone::Info, words)))
         }
-        Err(failure) => failed_at(&state, &caller, &console::bulk(id), &headers, failure).await,
+        Err(failure) => failed_at(&state, &console::bulk(id), &failure),
     }
 }
 
 /// `POST /bulk/{bulk_id}/retry`
-pub(crate) async fn retry_bulk(
-    State(state): State<AppState>,
-    caller: Caller,
-    BulkPath(id): BulkPath,
-    headers: HeaderMap,
-) -> Response {
+pub(crate) async fn retry_bulk(State(state): State<AppState>, caller: Caller, BulkPath(id): BulkPath) -> Response {
     match bulk::retry_as(&state, &caller, id, None).await {
         Ok(bulk) => go(&state, &console::bulk(bulk.bulk_id), Some(flash(Tone::Info, "What failed is tried again."))),
-        Err(failure) => failed_at(&state, &caller, &console::bulk(id), &headers, failure).await,
+        Err(failure) => failed_at(&state, &console::bulk(id), &failure),
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn sections(form: Form, options: &FormOptions, typed: &dyn Fn(&str) -
         .into_any()
     });
     view! {
-        <section class="section" aria-labelledby="s-provider">
+        <section class="section" aria-labelledby="s-provider" on:input=move |_| form.checked.set(None)>
             <header>
                 <h2 id="s-provider">"Provider"</h2>
                 <p>"Who answers the requests, and is paid for it."</p>
@@ -95,7 +95,7 @@ pub(super) fn sections(form: Form, options: &FormOptions, typed: &dyn Fn(&str) -
                 {model}
             </div>
         </section>
-        <section class="section" aria-labelledby="s-batch">
+        <section class="section" aria-labelledby="s-batch" on:input=move |_| form.checked.set(None)>
             <header>
                 <h2 id="s-batch">"Requests"</h2>
                 <p>"A JSONL file, one request a line. It is checked line by line before anything is sent."</p>
@@ -162,21 +162,31 @@ pub(super) fn aside(form: Form, options: &FormOptions) -> AnyView {
 fn checked_panel(form: Form) -> AnyView {
     // The dialog of an upload would say that a job starts.
     let sent = RwSignal::new(None);
-    let (busy, found) = (RwSignal::new(false), RwSignal::new(None::<CheckedInput>));
+    // Its own: that of the form belongs to the upload that its dialog stops.
+    let stop = StoredValue::new(None);
+    let (busy, found) = (RwSignal::new(false), form.checked);
+    let asked = move || CheckRequest {
+        provider: form.value("provider"),
+        input: typed(&form, "input"),
+        model: typed(&form, "model"),
+    };
+    let chosen = move || form.files.with_untracked(|files| files.iter().map(|file| file.key).collect::<Vec<_>>());
+    Effect::new(move |_| {
+        form.files.track();
+        found.set(None);
+    });
     let check = move |_| {
         if busy.get_untracked() {
             return;
         }
-        let request = CheckRequest {
-            provider: form.value("provider"),
-            input: typed(&form, "input"),
-            model: typed(&form, "model"),
-        };
+        let (request, keys) = (asked(), chosen());
         busy.set(true);
         form.problem.set(None);
         let files = form.files.get_untracked();
         spawn_local(async move {
-            match upload::check(&request, &files, sent, form.stop).await {
+            match upload::check(&request, &files, sent, stop).await {
+                // Something else is chosen by now.
+                Ok(_) if form.files.is_disposed() || asked() != request || chosen() != keys => {}
                 Ok(checked) => {
                     let words = match checked.fault_count {
                         0 => format!("{} can be sent", text::counted(checked.requests, ("request", "requests"))),
