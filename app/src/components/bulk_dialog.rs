@@ -225,7 +225,7 @@ pub(crate) fn bulk_dialog(session: Session, selection: Selection, action: BulkAc
     let tried = StoredValue::new(None::<(BulkRequest, String)>);
     let confirm = move |event: ev::SubmitEvent| {
         event.prevent_default();
-        if busy.get_untracked() || !untrack(jobs).is_some_and(|jobs| jobs > 0) {
+        if busy.get_untracked() || untrack(jobs).unwrap_or(0) == 0 {
             return;
         }
         busy.set(true);

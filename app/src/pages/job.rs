@@ -18,7 +18,7 @@ use crate::{
         delete_dialog::delete_form,
         icon::{icon, spinning},
         log::{self, LogView},
-        matches, notice,
+        matches,
         panel::panel,
         phase,
         progress::{cancelled, legend, progress, tally},

@@ -59,7 +59,9 @@ fn loaded(session: Session, query: Memo<JobQuery>, wrong: Signal<Option<String>>
         {move || foot(&query.get(), ids.with(Vec::len), list.with(|list| list.next_cursor.clone()))}
     };
     // A dialog that goes with its page does not come back with it.
-    on_cleanup(move || drop(selection.asking.try_set(None)));
+    on_cleanup(move || {
+        let _ = selection.asking.try_set(None);
+    });
     let body = view! {
         <div class="page-head">
             <div class="titles"><h1>"Jobs"</h1></div>

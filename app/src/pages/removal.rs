@@ -7,10 +7,7 @@ use super::{instead, load, not_found, page, removals::state_look};
 use crate::{
     backend::{Backend, SharedBackend, Tone},
     client,
-    components::{
-        icon::{icon, mark},
-        notice,
-    },
+    components::icon::{icon, mark},
     hooks::{
         dom,
         poll::{Live, keep_current},

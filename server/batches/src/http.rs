@@ -230,7 +230,7 @@ impl Http {
         let body = self.read(&mut response, LARGEST_ERROR).await.unwrap_or_default();
         let told = Told::read(&body);
         let mut message = match &told.message {
-            Some(message) => self.key.redact(&message.chars().take(LONGEST_MESSAGE).collect::<String>()),
+            Some(message) => self.key.redact(message).chars().take(LONGEST_MESSAGE).collect(),
             None => format!("{method} {} answers {status}", url.path()),
         };
         if let Some(id) = headers.get("x-request-id").and_then(|value| value.to_str().ok()) {

@@ -23,6 +23,9 @@ pub(crate) fn count(value: &Value, name: &str) -> Option<u64> {
     }
 }
 
+/// In the year 9987: later times have no form in RFC 3339 that is read everywhere.
+const LATEST: UnixMillis = 253_000_000_000_000;
+
 /// Seconds since 1970 (OpenAI) or RFC 3339 (Google, others). Zero is how some say "not yet".
 pub(crate) fn time(value: &Value, name: &str) -> Option<UnixMillis> {
     let since = match value.get(name)? {
@@ -33,7 +36,10 @@ pub(crate) fn time(value: &Value, name: &str) -> Option<UnixMillis> {
         },
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
     };
-    UnixMillis::try_from(since.as_millis()).ok().filter(|millis| *millis > 0)
+    let millis = UnixMillis::try_from(since.as_millis()).ok()?;
+    // Some count in milliseconds; what is behind the year 9987 after that is no time.
+    let millis = if millis > LATEST { millis / 1_000 } else { millis };
+    Some(millis).filter(|millis| (1..LATEST).contains(millis))
 }
 
 /// The items of a list; none where there is no list.

@@ -117,18 +117,20 @@ fn remote_batch(batch: Batch, owner: Option<&BatchOwner>) -> RemoteBatch {
 }
 
 /// The batch, and the job that had it and was deleted; an error when a job has it.
-async fn without_job(core: &Core, known: &Known, id: &str) -> Result<(Batch, Option<JobId>)> {
+/// Where the job is over, and so can ask for nothing, `to_cancel` lets the batch be cancelled past it.
+async fn without_job(core: &Core, known: &Known, id: &str, to_cancel: bool) -> Result<(Batch, Option<JobId>)> {
     let connected = known.connect().map_err(|error| told(known, error))?;
     let batch = connected.get(id).await.map_err(|error| told(known, error))?;
     let tags: Vec<String> = batch.tag.iter().cloned().collect();
     let owners = core.store.batch_owners(&known.name, &[batch.id.clone(), id.to_owned()], &tags).await?;
-    match owners.iter().find(|owner| !owner.removed) {
-        Some(owner) => {
+    if let Some(owner) = owners.iter().find(|owner| !owner.removed) {
+        let is_over = core.store.job(owner.job_id).await?.is_none_or(|job| job.phase.is_terminal());
+        if !(to_cancel && is_over) {
             let hint = "Cancel or delete the job instead.";
-            Err(batch_known(format!("Job `{}` has this batch.", owner.job_id), hint))
+            return Err(batch_known(format!("Job `{}` has this batch.", owner.job_id), hint));
         }
-        None => Ok((batch, owners.first().map(|owner| owner.job_id))),
     }
+    Ok((batch, owners.first().map(|owner| owner.job_id)))
 }
 
 fn batch_known(detail: String, hint: &str) -> Error {
@@ -144,7 +146,7 @@ pub(super) async fn adopt(
     request: AdoptRequest,
 ) -> Result<Job> {
     let known = core.providers.find(provider)?;
-    let (batch, deleted) = without_job(core, known, id).await?;
+    let (batch, deleted) = without_job(core, known, id, false).await?;
     if let Some(job) = deleted {
         let hint = "POST /api/removals/{job_id}/retry removes what is left of it.";
         return Err(batch_known(format!("Job `{job}` had this batch, and was deleted."), hint));
@@ -193,7 +195,7 @@ pub(super) async fn import(core: &Arc<Core>, actor: &Actor, provider: &str, writ
 /// See [`Engine::cancel_remote_batch`](super::Engine::cancel_remote_batch).
 pub(super) async fn cancel(core: &Arc<Core>, actor: &Actor, provider: &str, id: &str) -> Result<RemoteBatch> {
     let known = core.providers.find(provider)?;
-    let (batch, _) = without_job(core, known, id).await?;
+    let (batch, _) = without_job(core, known, id, true).await?;
     let connected = known.connect().map_err(|error| told(known, error))?;
     let answer = connected.cancel(&batch.id).await;
     let result = match &answer {

@@ -103,7 +103,7 @@ async fn with_batch(core: &Core, job: &mut Job, record: &JobRecord) -> Result<()
 fn tell_batch(job: &mut Job, batch: BatchView) {
     let requests = batch.requests;
     if requests.total > 0 {
-        let open = requests.total.saturating_sub(requests.completed + requests.failed);
+        let open = requests.total.saturating_sub(requests.completed.saturating_add(requests.failed));
         let is_over = job.phase.is_terminal();
         let rest = batch.results.map(|results| results.unfinished() - results.failed);
         job.progress = Progress {

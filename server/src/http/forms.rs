@@ -3,9 +3,9 @@
 use app::{
     backend::{Flash, Tone},
     model::{
-        AdoptRequest, BatchState, Bulk, BulkQuestion, BulkRequest, BulkSelect, CancelAnswer, CancelOutcome, CancelRequest,
-        DeleteAnswer, DeleteStatus, ErrorCode, ImportAnswer, JobId, RerunRequest, RerunUnits, bulk::wants_number,
-        split_words,
+        AdoptRequest, BatchState, Bulk, BulkQuestion, BulkRequest, BulkSelect, CancelAnswer, CancelOutcome,
+        CancelRequest, DeleteAnswer, DeleteStatus, ErrorCode, ImportAnswer, JobId, RerunRequest, RerunUnits,
+        bulk::wants_number, split_words,
     },
     paths::console,
 };

@@ -142,8 +142,9 @@ fn sentence(error: &Value) -> Option<String> {
 fn gemini_usage(body: &Value) -> Option<Usage> {
     let told = wire::field(body, "usageMetadata")?;
     let count = |name| wire::count(told, name);
-    let input = count("promptTokenCount").unwrap_or(0) + count("toolUsePromptTokenCount").unwrap_or(0);
-    let output = count("candidatesTokenCount").unwrap_or(0) + count("thoughtsTokenCount").unwrap_or(0);
+    let sum = |one, other| count(one).unwrap_or(0).saturating_add(count(other).unwrap_or(0));
+    let input = sum("promptTokenCount", "toolUsePromptTokenCount");
+    let output = sum("candidatesTokenCount", "thoughtsTokenCount");
     // An answer of nothing but a total is better than none.
     let output = if output == 0 { count("totalTokenCount").unwrap_or(0).saturating_sub(input) } else { output };
     let cached_tokens = count("cachedContentTokenCount").unwrap_or(0);

@@ -22,11 +22,15 @@ use crate::{
 };
 
 /// Tries while a cancelled job waits: the proof is here, only results are missing.
-const TRIES_IN_CANCEL: u32 = 5;
+const TRIES_IN_CANCEL: u32 = 8;
 /// Tries at work; with pauses of up to a minute this is hours.
 const TRIES_AT_WORK: u32 = 300;
+/// Tries to fetch the requests of an adopted batch.
+const TRIES_FOR_REQUESTS: u32 = 5;
 /// Looks for results that a finished batch does not name yet.
 const LATE_LOOKS: u32 = 5;
+/// The same while a cancelled job waits for nothing else.
+const LATE_LOOKS_IN_CANCEL: u32 = 2;
 const LATE_PAUSE: Duration = Duration::from_secs(2);
 /// Times that results with lines that cannot be read are fetched again.
 const GARBLED_AGAIN: u32 = 3;
@@ -39,7 +43,7 @@ impl Life {
     /// The batch is over: what there is of it is brought here.
     pub(super) async fn collect(&mut self) -> Flow<RunOutcome> {
         self.enter(Phase::Finalizing).await?;
-        if self.ordered() != Stop::No {
+        if self.is_cancelled() {
             let result = cancel_result(&self.batch);
             self.change(|batch| batch.cancel_result = Some(result)).await?;
         }
@@ -57,14 +61,19 @@ impl Life {
             }
         })
         .await?;
-        if self.ordered() != Stop::No && self.batch.cancel_result.is_none() {
+        if self.is_cancelled() && self.batch.cancel_result.is_none() {
             let result = cancel_result(&self.batch);
             self.change(|batch| batch.cancel_result = Some(result)).await?;
         }
         let verdict = self.verdict(fetched);
-        let stop = self.batch.cancel_result.filter(|_| self.ordered() != Stop::No);
+        let stop = self.batch.cancel_result.filter(|_| self.is_cancelled());
         let stop = stop.map(|result| self.notes.proof(&self.batch, result));
         Ok(RunOutcome { verdict, exit_code: None, stop, produced: Vec::new() })
+    }
+
+    /// By the job's own cancel; a server that stops cancels nothing.
+    fn is_cancelled(&self) -> bool {
+        matches!(self.ordered(), Stop::Graceful | Stop::Kill)
     }
 
     fn verdict(&self, fault: Option<String>) -> Verdict {
@@ -73,7 +82,7 @@ impl Life {
         let total = self.batch.results.map(|results| results.succeeded + results.unfinished());
         let of = total.map(|total| format!(": {done} of {total} requests were done")).unwrap_or_default();
         let why = match self.batch.state {
-            BatchState::Cancelled if self.ordered() != Stop::No => return Verdict::Cancelled,
+            BatchState::Cancelled if self.is_cancelled() => return Verdict::Cancelled,
             BatchState::Cancelled => format!("the batch was cancelled at {name}, not from here{of}"),
             BatchState::Expired => format!("the batch expired at {name}{of}"),
             BatchState::Failed => match self.batch.faults.first() {
@@ -131,10 +140,12 @@ impl Life {
     async fn download_results(&mut self, told: &Batch, out: &Path) -> Flow<Vec<PathBuf>> {
         let mut files = Vec::new();
         for (source, name) in [(&told.outputs.results, RESULTS), (&told.outputs.errors, ERRORS)] {
-            if let Some(source) = source
-                && self.download(source, out.join(name)).await?
-            {
+            let Some(source) = source else { continue };
+            if self.download(source, out.join(name)).await? {
                 files.push(out.join(name));
+            } else if name == RESULTS && told.counts.is_some_and(|counts| counts.completed > 0) {
+                let name = &self.batch.provider;
+                return Err(Halt::Failed(format!("{name} does not have the results that it names")));
             }
         }
         self.say(format!("{} files of results fetched", files.len())).await;
@@ -154,10 +165,20 @@ impl Life {
                 Ok(told) => {
                     self.take(&told).await?;
                     let counts = told.counts.unwrap_or_default();
-                    let expects =
-                        self.batch.state == BatchState::Succeeded && (counts.total == 0 || counts.completed > 0);
-                    if told.outputs.iter().next().is_some() || !expects || looks >= LATE_LOOKS {
+                    let succeeded = self.batch.state == BatchState::Succeeded;
+                    let expects = counts.completed > 0 || (succeeded && counts.total == 0);
+                    if told.outputs.iter().next().is_some() || !expects {
                         return Ok(told);
+                    }
+                    let most = if self.is_cancelled() { LATE_LOOKS_IN_CANCEL } else { LATE_LOOKS };
+                    if looks >= most {
+                        // What was cancelled or has expired may have no results; what succeeded has.
+                        return if succeeded && counts.completed > 0 {
+                            let name = &self.batch.provider;
+                            Err(Halt::Failed(format!("{name} does not say where the results are")))
+                        } else {
+                            Ok(told)
+                        };
                     }
                     self.unless(Heed::Force, tokio::time::sleep(LATE_PAUSE)).await?;
                 }
@@ -175,8 +196,11 @@ impl Life {
     async fn miss(&mut self, error: &ProviderError, tries: u32) -> Flow<()> {
         self.note_error(error).await?;
         let most = if self.ordered() == Stop::No { TRIES_AT_WORK } else { TRIES_IN_CANCEL };
-        let may_pass =
-            error.is_transient() || matches!(error, ProviderError::KeyMissing(_) | ProviderError::KeyRejected { .. });
+        let may_pass = error.is_transient()
+            || matches!(
+                error,
+                ProviderError::KeyMissing(_) | ProviderError::KeyRejected { .. } | ProviderError::Io { .. }
+            );
         if !may_pass || tries >= most {
             return Err(Halt::Failed(error.to_string()));
         }
@@ -206,14 +230,32 @@ impl Life {
         }
     }
 
-    /// The requests of an adopted batch are at the provider.
+    /// The requests of an adopted batch are at the provider, which may not hand them out: the results stand without.
     async fn have_requests(&mut self) -> Flow<()> {
         let place = requests_file(&self.shared.data, self.job());
         let Some(file) = self.batch.input_file.clone().filter(|_| !place.exists()) else { return Ok(()) };
         let half = place.with_extension("half");
-        if self.download(&Source::File(file), half.clone()).await? {
-            fs::rename(half, place).map_err(Error::from)?;
+        let source = Source::File(file);
+        for tries in 1.. {
+            let fetched = match self.provider() {
+                Err(error) => Err(error),
+                Ok(provider) => self.unless(Heed::Force, provider.download(&source, &half)).await?,
+            };
+            match fetched {
+                Ok(_) => {
+                    fs::rename(half, place).map_err(Error::from)?;
+                    break;
+                }
+                Err(error) if error.is_transient() && tries < TRIES_FOR_REQUESTS => {
+                    self.pause(Heed::Force, &error).await?;
+                }
+                Err(error) => {
+                    self.say(error.to_string()).await;
+                    break;
+                }
+            }
         }
+        self.misses = 0;
         Ok(())
     }
 

@@ -38,6 +38,8 @@ const ABSENCES: u32 = 4;
 const LAST_TRY: Duration = Duration::from_secs(4);
 /// How far a provider's clock may be behind ours, milliseconds.
 const CLOCK_SKEW: i64 = 600_000;
+/// How long a batch that was just made may be missing from the provider's list.
+const LIST_LAG: Duration = Duration::from_secs(10);
 /// How long a look for what was given up goes on.
 const PROOF_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -424,7 +426,7 @@ pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence
     if batch.step < BatchStep::Creating {
         return Ok(notes.nothing_running(&batch));
     }
-    let deadline = Instant::now() + PROOF_PATIENCE;
+    let begun = Instant::now();
     let mut sent = false;
     let mut pause = CANCEL_SHORTEST;
     loop {
@@ -432,6 +434,12 @@ pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence
         store(shared, run.job_id, &looked).await?;
         batch = shared.store.batch(run.job_id).await?.unwrap_or(batch);
         match looked {
+            // A list may lag behind.
+            Look::None if begun.elapsed() < LIST_LAG => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(CANCEL_LONGEST);
+                continue;
+            }
             Look::None => return Ok(notes.nothing_running(&batch)),
             Look::Failed(_) | Look::Gone => return Ok(notes.unconfirmed(&batch)),
             Look::Told(_) => {}
@@ -455,7 +463,7 @@ pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence
                 sent = true;
             }
         }
-        if Instant::now() >= deadline {
+        if begun.elapsed() >= PROOF_PATIENCE {
             tracing::info!(job = %run.job_id, detail = %waiting_for(&batch), "a batch is still not over");
             return Ok(notes.unconfirmed(&batch));
         }
@@ -467,7 +475,8 @@ pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence
 /// Takes over what a provider says.
 pub(super) fn absorb(batch: &mut BatchRecord, told: &Batch, deadline: Duration) {
     batch.step = batch.step.max(BatchStep::Created);
-    batch.batch_id = Some(told.id.clone());
+    // A mixed-up answer does not take the handle away.
+    batch.batch_id.get_or_insert_with(|| told.id.clone());
     batch.state = state_of(told.state);
     batch.raw_state = Some(told.raw_state.clone()).filter(|word| !word.is_empty());
     keep(&mut batch.model, told.model.clone());

@@ -118,7 +118,10 @@ impl Life {
             }
             Err(Halt::Failed(why)) => {
                 self.say(format!("failed: {why}")).await;
-                let stop = (self.ordered() != Stop::No).then(|| self.notes.nothing_running(&self.batch));
+                let may_run = self.batch.batch_id.is_some() && !self.batch.state.is_terminal();
+                let stop = (self.ordered() != Stop::No).then(|| {
+                    if may_run { self.notes.unconfirmed(&self.batch) } else { self.notes.nothing_running(&self.batch) }
+                });
                 RunOutcome { verdict: Verdict::Failed(why), exit_code: None, stop, produced: Vec::new() }
             }
             Err(Halt::Fault(error)) => after_fault(self.place.run_id, &error),

@@ -3,7 +3,7 @@
 
 use std::{fs, io, path::Path};
 
-use app::model::{Category, JobId, Leftover, RerunUnits};
+use app::model::{BatchState, CancelResult, Category, JobId, Leftover, RerunUnits};
 use batches::{Deletion, Error as ProviderError, Provider};
 
 use super::{Shared, follow, requests_file, submit::upload_name, table};
@@ -54,7 +54,7 @@ pub(super) async fn withdraw(shared: &Shared, job: JobId) -> Result<Vec<Leftover
     };
     let mut leftovers = Vec::new();
     if let Some(id) = batch.batch_id.clone().filter(|_| !batch.batch_removed) {
-        match take_batch(&*provider, &id).await {
+        match take_batch(&*provider, &id, batch.state.is_terminal()).await {
             Taken::Gone => {
                 follow::change(shared, job, |batch| batch.batch_removed = true).await?;
             }
@@ -131,10 +131,15 @@ enum Taken {
 }
 
 /// Only what is over is deleted: a record that goes while the batch runs takes the way to stop it along.
-async fn take_batch(provider: &dyn Provider, id: &str) -> Taken {
+/// `ended`: the provider has said so before.
+async fn take_batch(provider: &dyn Provider, id: &str, ended: bool) -> Taken {
     let told = match provider.get(id).await {
         Ok(told) => told,
-        Err(ProviderError::NotFound { .. }) => return Taken::Gone,
+        Err(ProviderError::NotFound { .. }) if ended => return Taken::Gone,
+        Err(error @ ProviderError::NotFound { .. }) => {
+            let detail = format!("The provider does not know it, and never said that it was over: {error}");
+            return Taken::Kept { for_ever: true, live: false, detail };
+        }
         Err(error) => return Taken::Kept { for_ever: false, live: true, detail: error.to_string() },
     };
     if !told.state.is_terminal() {
@@ -192,6 +197,16 @@ pub(super) fn hand_on(
     let all = requests_file(data, from);
     let rest = data.unit_artifacts(from, 0).join(table::UNFINISHED);
     let joined = batch.is_some_and(|batch| batch.results.is_some()) && rest.exists();
+    // It may have been worked on, and what came of it is not here.
+    let unknown = batch.is_some_and(|batch| {
+        batch.step >= BatchStep::Creating
+            && batch.state != BatchState::Failed
+            && batch.cancel_result != Some(CancelResult::NeverSent)
+    });
+    if wanted == RerunUnits::Unfinished && unknown && !joined {
+        let detail = "Which requests were done is not known: there are no results here. Run all of them again.";
+        return Err(Error::invalid_spec("units", detail));
+    }
     let source = match wanted {
         RerunUnits::Unfinished if joined => rest,
         RerunUnits::All | RerunUnits::Unfinished => all,
