@@ -184,7 +184,7 @@ test('a job is stopped from the list, and its row says so without moving', async
   await expect(console.toast('Job cancelled successfully')).toBeVisible();
   await expect(console.row(job.job_id)).toHaveAttribute('data-phase', 'cancelled');
   await expect(console.row(job.job_id).locator('.badge')).toHaveText('Cancelled');
-  const name = console.row(job.job_id).getByText('From the list').first();
+  const name = console.row(job.job_id).getByRole('link', { name: 'From the list' }).first();
   await expect(name).toHaveCSS('text-decoration-line', 'line-through');
   expect((await console.row(job.job_id).boundingBox())?.height).toBe(height);
   expect(job.alive()).toEqual([]);
