@@ -28,9 +28,10 @@ use wasm_bindgen_cli_support::{Bindgen, Output};
 /// What a first visit should load at most, in bytes after Brotli. The page itself comes on top; both together have 250 kB.
 const GOAL: usize = 240_000;
 
-/// What no build may exceed. To be lowered towards the goal. Raised once, from 285 kB: ticking jobs in the list, the bar over
-/// them and their dialog, which like all dialogs is not loaded later, are 19 kB; 14 of them were found elsewhere.
-const CEILING: usize = 289_000;
+/// What no build may exceed. To be lowered towards the goal. Raised for what acts on many jobs, from 285 kB: ticking jobs in
+/// the list, the bar over them and their dialog, which like all dialogs is not loaded later, are 20 kB; 15 of them were
+/// found elsewhere.
+const CEILING: usize = 290_000;
 
 /// What the modules call each other before their names are known.
 const LOADER: &str = "./belay-loader.js";
