@@ -42,6 +42,9 @@ pub(super) const ADDRESS_FILE: &str = "address";
 /// How long open requests may take when the server stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 
+/// How long it may take to send the answers of those that were given up then.
+const HANG_UP: Duration = Duration::from_secs(1);
+
 pub(super) fn serve(args: ServeArgs) -> Result<()> {
     log_to_stderr()?;
     let config = args.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
@@ -86,6 +89,7 @@ async fn run(files: Files, config: Config, bootstrap_token: Option<String>, samp
     remember_address(data.root(), &base_url);
     let local_token = secret::new("local_").context("cannot make a token")?;
     let access = Access::new(http::local_url(listen), local_token.clone(), data.root());
+    let last_call = CancellationToken::new();
     let router = http::router(Services {
         engine: engine.clone(),
         store,
@@ -96,6 +100,7 @@ async fn run(files: Files, config: Config, bootstrap_token: Option<String>, samp
         bootstrap_token,
         local_token,
         stopping: stopping.clone(),
+        last_call: last_call.clone(),
     });
     let announced = local::announce(access);
     eprintln!("sign in: {link}");
@@ -103,7 +108,7 @@ async fn run(files: Files, config: Config, bootstrap_token: Option<String>, samp
 
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(stopping.clone().cancelled_owned());
-    let served = until_stopped(server.into_future(), &stopping).await;
+    let served = until_stopped(server.into_future(), &stopping, &last_call).await;
     drop(announced);
     engine.shut_down().await;
     spawner.shutdown().await;
@@ -133,14 +138,17 @@ async fn start_engine(
     Engine::start(EngineConfig { data, store, registry, slots, remote_slots, providers }).await
 }
 
-/// Runs the server until its last answer after a stop, or until that has taken too long.
+/// Runs the server until its last answer after a stop. Those that take too long are given up, and told so.
 async fn until_stopped(
     server: impl Future<Output = std::io::Result<()>>,
     stopping: &CancellationToken,
+    last_call: &CancellationToken,
 ) -> std::io::Result<()> {
     let too_long = async {
         stopping.cancelled().await;
         tokio::time::sleep(LAST_ANSWERS).await;
+        last_call.cancel();
+        tokio::time::sleep(HANG_UP).await;
     };
     tokio::select! {
         served = server => served,

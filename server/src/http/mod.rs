@@ -53,6 +53,7 @@ use self::problem::Failure;
 use crate::{
     config::Config,
     engine::{Engine, clock},
+    error::Error,
     secret,
     store::SharedStore,
 };
@@ -79,6 +80,8 @@ pub struct Services {
     pub local_token: String,
     /// Cancelled when the server stops: whoever waits is answered.
     pub stopping: CancellationToken,
+    /// Cancelled when a stop waits no longer: what is still asked gets its answer then, while there is a runtime.
+    pub last_call: CancellationToken,
 }
 
 /// What handlers share.
@@ -167,6 +170,7 @@ pub fn router(services: Services) -> Router {
             )
             .into_response()
         }))
+        .layer(from_fn_with_state(services.last_call, until_last_call))
         .layer(from_fn(request_id::assign))
         .with_state(state)
 }
@@ -241,6 +245,15 @@ fn page_routes(state: &AppState) -> Router<AppState> {
         .route(console::SIGN_IN, get(auth::sign_in_page).post(auth::sign_in))
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .fallback_service(nowhere.with_state(state.clone()))
+}
+
+/// Gives a request up when the server waits for it no longer, as if its caller had hung up. Without this it would go
+/// on into the end of the runtime and meet failures there that are nobody's fault.
+async fn until_last_call(State(last_call): State<CancellationToken>, request: Request, next: Next) -> Response {
+    tokio::select! {
+        response = next.run(request) => response,
+        () = last_call.cancelled() => Failure::from(Error::ShuttingDown).into_response(),
+    }
 }
 
 /// An address that is none: a page for people.
