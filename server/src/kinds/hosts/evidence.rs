@@ -55,7 +55,9 @@ impl Notes {
     pub(super) fn signalled(&mut self, signal: &str, count: u32) {
         self.found(count);
         if count > 0 {
-            self.signals.push(signal.to_owned());
+            if self.signals.last().is_none_or(|last| last != signal) {
+                self.signals.push(signal.to_owned());
+            }
             self.step(StopStepKind::Signalled, format!("{signal} to {}", processes(count as usize)));
         }
     }

@@ -2,7 +2,7 @@
 say() { printf "%s %s\n" "$t" "$*"; }
 trap : TERM HUP INT
 # Nothing is begun where its stop could not be proven.
-for tool in grep awk cat; do command -v "$tool" >/dev/null || { say missing "$tool"; exit 126; }; done
+for tool in grep awk; do command -v "$tool" >/dev/null || { say missing "$tool"; exit 126; }; done
 say ready $$
 IFS= read -r word && [ "$word" = go ] || exit 126
 exec 3<&0 </dev/null

@@ -1,14 +1,25 @@
-# From `<pid> (<name>) <state> <parent> <group> <session> ...` a line, the processes of a run, and a dot at the end.
+# The processes of a run, a plus sign, those that were not there when marks were looked for, and a dot at the end. Given
+# are the files of both looks, `<pid>/environ` and `<pid>/stat`, or (without them) lines as they are in the latter:
+# `<pid> (<name>) <state> <parent> <group> <session> ...`.
 # `marks`: files of those that carry the mark, and of whoever looks (`self`), which proves that marks can be seen.
 # `lead`: leader of the run's session and group, 0 when that is not known.
-{
-    at = match($0, /\) [A-Za-z] -?[0-9]+ -?[0-9]+ -?[0-9]+ /)
-    if (!at) next
-    pid = $1 + 0
-    split(substr($0, at + 2), field, " ")
-    if (pid < 2 || field[1] == "Z" || field[1] == "X") next
+function take(pid, line,    at, field) {
+    at = match(line, /\) [A-Za-z] -?[0-9]+ -?[0-9]+ -?[0-9]+ /)
+    if (!at) return
+    split(substr(line, at + 2), field, " ")
+    if (pid < 2 || field[1] == "Z" || field[1] == "X") return
     parent[pid] = field[2]; group[pid] = field[3]; session[pid] = field[4]
 }
+BEGIN {
+    for (i = 1; i < ARGC; i++) {
+        file = ARGV[i]
+        if (file ~ /environ/) { before[file + 0] = 1; continue }
+        if ((getline line < file) > 0) take(file + 0, line)
+        close(file)
+    }
+    ARGC = 1
+}
+{ take($1 + 0, $0) }
 END {
     count = split(marks, mark, /[^0-9]+/)
     for (i = 1; i <= count; i++) {
@@ -31,5 +42,7 @@ END {
         }
     } while (more)
     for (pid in ours) printf "%d ", pid
+    printf "+ "
+    if (!blind) for (pid in parent) if (!(pid in before) && !(pid in ours) && !(pid in looking)) printf "%d ", pid
     if (sees || blind) print "."
 }

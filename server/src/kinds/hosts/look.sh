@@ -1,26 +1,33 @@
 # Functions of whoever looks for a run. Given: t, the token of what is said here; R, the run; W, its leader or 0.
 say() { printf "%s %s\n" "$t" "$*"; }
 nap() { sleep "$1" 2>/dev/null || sleep 1; }
+# All processes that there are. What was forked meanwhile is looked at afterwards: its parent may have gone unread.
 look() {
-    blind=0 marks=
+    blind=0
     if [ -r /proc/self/stat ]; then
-        marks=$(grep -sl -e "BELAY_RUN=$R" -e "BELAY_LOOK=$t" /proc/[0-9]*/environ)
+        cd /proc
+        set -- [0-9]*/environ
+        marks=$(grep -sl -e "BELAY_RUN=$R" -e "BELAY_LOOK=$t" "$@")
+        found=$(ours "$@" [0-9]*/stat </dev/null)
     else
-        blind=1
+        blind=1 marks=
+        found=$(ps -A -o pid= -o ppid= -o pgid= | awk '{ print $1 " (-) S " $2 " " $3 " " $3 " -" }' 2>/dev/null | ours)
     fi
-    found=$(
-        if [ "$blind" = 0 ]; then cat /proc/[0-9]*/stat
-        else ps -A -o pid= -o ppid= -o pgid= | awk '{ print $1 " (-) S " $2 " " $3 " " $3 " -" }'
-        fi 2>/dev/null | awk -v marks="$(echo $marks)" -v self="$$" -v lead="$W" -v blind="$blind" "$awk"
-    )
     # Without the dot the look itself failed, and says nothing.
+    failed=1 born=
     case $found in
-        *.) found=${found%.}; failed= ;;
-        *) found=; failed=1 ;;
+        *.) failed= found=${found%.} born=${found#*+} found=${found%%+*} ;;
+        *) found= ;;
     esac
+    set --
+    for pid in $born; do set -- "$@" "$pid/environ"; done
+    if [ "$#" -gt 0 ]; then
+        for file in $(grep -sl -e "BELAY_RUN=$R" "$@"); do found="$found ${file%/*}"; done
+    fi
     set -- $found
     count=$#
 }
+ours() { awk -v marks="$(echo $marks)" -v self="$$" -v lead="$W" -v blind="$blind" "$awk" "$@"; }
 tell() { [ -z "$found" ] || kill -s "$1" $found 2>/dev/null; }
 # Nothing is killed before all of it stands still: what forks faster than it is found would get away.
 destroy() {

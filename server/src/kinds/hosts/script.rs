@@ -98,8 +98,9 @@ pub(super) enum Said {
     Ready(u32),
     /// The command has ended with this status.
     Ended(i32),
-    /// So many processes of the run are there.
-    Found(u32),
+    /// So many processes of the run are there; so many of them were told to end only now, as they had not been found
+    /// before.
+    Found { left: u32, late: u32 },
     /// Something that it needs is not on the host.
     Missing(String),
     /// It could not look.
@@ -115,7 +116,7 @@ impl Said {
         Some(match what {
             "ready" => Said::Ready(value?.parse().ok()?),
             "ended" => Said::Ended(value?.parse().ok()?),
-            "found" => Said::Found(value?.parse().ok()?),
+            "found" => Said::Found { left: value?.parse().ok()?, late: words.next()?.parse().ok()? },
             "missing" => Said::Missing(value?.to_owned()),
             "failed" => Said::Failed,
             "blind" => Said::Blind,

@@ -50,12 +50,17 @@ impl Agent {
         }
     }
 
-    /// Says a word and answers how many processes of the run there were.
-    async fn ask(&mut self, word: &str) -> Result<u32, String> {
+    /// Says a word, notes what was found, and answers how many processes of the run there were. They are none only after
+    /// a look at all processes of the host.
+    async fn ask(&mut self, word: &str, notes: &mut Notes) -> Result<u32, String> {
         let sent = self.channel.data_bytes(format!("{word}\n").into_bytes()).await;
         sent.map_err(|error| format!("the connection was lost: {error}"))?;
         match self.answer().await? {
-            Said::Found(count) => Ok(count),
+            Said::Found { left, late } => {
+                notes.signalled("SIGTERM", late);
+                notes.found(left);
+                Ok(left)
+            }
             Said::Failed => Err("the look failed on the host".to_owned()),
             Said::Blind => Err("the host has no /proc to look into".to_owned()),
             other => Err(format!("the shell that looks answered {other:?}")),
@@ -105,23 +110,19 @@ pub(super) async fn stop(connection: &Connection, order: &mut Order<'_>, notes: 
     let mut left = if is_kill(order.stop) {
         1
     } else {
-        let told = agent.ask("TERM").await?;
+        let told = agent.ask("TERM", notes).await?;
         notes.signalled("SIGTERM", told);
         if told == 0 { 0 } else { wait_for_end(&mut agent, order, notes).await? }
     };
     let deadline = Instant::now() + KILL_PATIENCE;
     let mut is_first = true;
     while left > 0 && (is_first || Instant::now() < deadline) {
-        let told = agent.ask("KILL").await?;
+        let told = agent.ask("KILL", notes).await?;
         if is_first {
             notes.signalled("SIGKILL", told);
         }
         is_first = false;
         left = look_until_gone(&mut agent, notes, Duration::from_millis(500)).await?;
-    }
-    if left == 0 {
-        // What was forked while the first look went through the list is in the second one.
-        notes.found(agent.ask("look").await?);
     }
     Ok(())
 }
@@ -130,11 +131,10 @@ pub(super) async fn stop(connection: &Connection, order: &mut Order<'_>, notes: 
 async fn wait_for_end(agent: &mut Agent, order: &mut Order<'_>, notes: &mut Notes) -> Result<u32, String> {
     let deadline = Instant::now() + order.grace;
     let mut pause = LOOKS[0];
-    // A look is work for the host: the first one waits until the command is said to be gone, if that is said soon.
+    // The first look waits until the command is said to be gone, if that is said soon.
     let _ = timeout(order.grace.min(LOOKS[1]), order.ended.wait_for(Option::is_some)).await;
     loop {
-        let left = agent.ask("look").await?;
-        notes.found(left);
+        let left = agent.ask("look", notes).await?;
         if left == 0 || is_kill(order.stop) || Instant::now() >= deadline {
             return Ok(left);
         }
@@ -150,8 +150,7 @@ async fn look_until_gone(agent: &mut Agent, notes: &mut Notes, patience: Duratio
     let deadline = Instant::now() + patience;
     let mut pause = LOOKS[0];
     loop {
-        let left = agent.ask("look").await?;
-        notes.found(left);
+        let left = agent.ask("look", notes).await?;
         if left == 0 || Instant::now() >= deadline {
             return Ok(left);
         }
