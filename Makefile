@@ -11,9 +11,8 @@ RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
 LOGS := target/test-logs
 GOOGLE_GENAI := 3.4.0
 
-# Views of erased type: a quarter of the WebAssembly and a quarter of the compile time (leptos, "erase_components").
-# Browser and server must agree on it, so it is set for every build below.
-export RUSTFLAGS := --cfg erase_components
+# It would replace the flags of .cargo/config.toml, which browser and server must agree on.
+unexport RUSTFLAGS
 
 .PHONY: help build bundle wasm-target run test lint programs google-genai unit browser bench fmt
 

@@ -13,5 +13,8 @@ mod pages;
 pub mod paths;
 pub mod text;
 
+#[cfg(not(erase_components))]
+compile_error!("built without the flags of .cargo/config.toml, e.g. as RUSTFLAGS is set: pages would not hydrate");
+
 pub use app::{App, shell};
 pub use later::arrive;
