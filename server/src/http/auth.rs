@@ -20,6 +20,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -113,13 +114,28 @@ pub(crate) async fn require_on_page(State(state): State<AppState>, mut request: 
             next.run(request).await
         }
         Ok(None) => {
-            let place = request.uri().path_and_query().map_or(paths::console::JOBS, |place| place.as_str());
-            // A form post cannot be repeated by a link: back to the page that it belongs to.
-            let place = if request.method() == Method::GET { place } else { request.uri().path() };
-            let target = paths::with_query(paths::console::SIGN_IN, &[("next", place.to_owned())]);
+            let place = page_of(request.uri(), request.method());
+            let target = paths::with_query(paths::console::SIGN_IN, &[("next", place)]);
             Redirect::to(&target).into_response()
         }
         Err(failure) => failure.into_response(),
+    }
+}
+
+/// The page that a request is about. A form post cannot be repeated by a link: it is the page that has the form.
+fn page_of(uri: &Uri, method: &Method) -> String {
+    let whole = || uri.path_and_query().map_or(paths::console::JOBS, |place| place.as_str()).to_owned();
+    if method == Method::GET {
+        return whole();
+    }
+    let segments: Vec<&str> = uri.path().split('/').skip(1).collect();
+    match segments.as_slice() {
+        // Buttons of a page.
+        [noun @ ("jobs" | "removals" | "bulk"), id, "rerun" | "refresh" | "retry" | "abort"] => format!("/{noun}/{id}"),
+        ["providers", name, ..] => paths::console::provider(&percent_decode_str(name).decode_utf8_lossy()),
+        ["sign-out"] => paths::console::JOBS.to_owned(),
+        // Their own page.
+        _ => whole(),
     }
 }
 
@@ -450,6 +466,23 @@ pub(crate) async fn revoke_token(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_that_met_the_end_of_a_session_leads_back_to_its_page() {
+        for (form, page) in [
+            ("/jobs/7/rerun", "/jobs/7"),
+            ("/jobs/7/delete?force=true", "/jobs/7/delete?force=true"),
+            ("/bulk/new?action=cancel&phase=failed", "/bulk/new?action=cancel&phase=failed"),
+            ("/bulk/7/abort", "/bulk/7"),
+            ("/providers/a%20b/batches/batch_1/adopt", "/providers?provider=a%20b"),
+            ("/providers", "/providers"),
+            ("/sign-out", "/jobs"),
+        ] {
+            assert_eq!(page_of(&Uri::from_static(form), &Method::POST), page, "{form}");
+        }
+        let read = "/jobs?phase=active";
+        assert_eq!(page_of(&Uri::from_static(read), &Method::GET), read);
+    }
 
     #[test]
     fn after_sign_in_nobody_is_sent_to_another_site() {
