@@ -189,7 +189,12 @@ async fn store_and_begin(
     let key =
         idempotency.map(|(key, request_hash)| Idempotency { actor: actor.name.clone(), key, request_hash, now: now() });
     let id = new.bulk_id;
-    let begun = core.watch_disk(core.store.begin_bulk(&new, ids, key, event).await)?;
+    let begin = || core.store.begin_bulk(&new, ids, key.clone(), event.clone());
+    let begun = match new.action {
+        BulkAction::Cancel | BulkAction::Delete => core.with_reserve(begin).await?,
+        // Adds to what is on the disk, as a submit does.
+        BulkAction::Rerun => core.watch_disk(begin().await)?,
+    };
     core.touch();
     match begun {
         BulkBegun::Stored => {
@@ -218,7 +223,7 @@ pub(super) async fn abort(core: &Core, actor: &Actor, id: BulkId) -> Result<Bulk
     find(core, id).await?;
     let mut event = actor.event(AuditAction::AbortBulk, None, "ok");
     event.detail = Some(id.to_string());
-    core.watch_disk(core.store.abort_bulk(id, &actor.name, now(), event).await)?;
+    core.with_reserve(|| core.store.abort_bulk(id, &actor.name, now(), event.clone())).await?;
     core.touch();
     find(core, id).await
 }
@@ -370,19 +375,14 @@ impl Work {
     async fn cancel_together(&self, items: &[BulkItem]) -> Result<Vec<BulkOutcome>> {
         let (core, bulk) = (&self.core, &self.bulk);
         let action = if bulk.force { AuditAction::ForceCancel } else { AuditAction::Cancel };
-        let orders = || -> Result<Vec<_>> {
-            let order = |item: &BulkItem| -> Result<(CancelOrder, _)> {
-                let request = cancel_request(&bulk.reason, &bulk.notes, bulk.force);
-                let order = cancel::check(&self.actor, item.job_id, request)?;
-                let event = cancel::event(&self.actor, action, &item.name, &order);
-                Ok((order, event))
-            };
-            items.iter().map(order).collect()
-        };
-        let effects = match core.watch_disk(core.store.cancel_many(orders()?).await) {
-            Err(Error::DiskFull) => core.store.cancel_many(orders()?).await?,
-            effects => effects?,
-        };
+        let orders = items.iter().map(|item| -> Result<(CancelOrder, _)> {
+            let request = cancel_request(&bulk.reason, &bulk.notes, bulk.force);
+            let order = cancel::check(&self.actor, item.job_id, request)?;
+            let event = cancel::event(&self.actor, action, &item.name, &order);
+            Ok((order, event))
+        });
+        let orders = orders.collect::<Result<Vec<_>>>()?;
+        let effects = core.with_reserve(|| core.store.cancel_many(orders.clone())).await?;
         core.touch();
         let mut outcomes = Vec::with_capacity(items.len());
         for (item, effect) in items.iter().zip(effects) {

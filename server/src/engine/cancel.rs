@@ -130,12 +130,7 @@ pub(super) async fn record(
     order: &CancelOrder,
 ) -> Result<CancelEffect> {
     let audit = event(actor, action, job_name, order);
-    let first = core.store.cancel(order, audit.clone()).await;
-    let effect = if matches!(first, Err(Error::DiskFull)) && core.data.release_reserve() {
-        core.store.cancel(order, audit).await?
-    } else {
-        first?
-    };
+    let effect = core.with_reserve(|| core.store.cancel(order, audit.clone())).await?;
     core.touch();
     Ok(effect)
 }

@@ -263,6 +263,17 @@ impl Core {
         result
     }
 
+    /// Writes what has to be written on a full disk, too: the reserve is given back for a second try.
+    pub(super) async fn with_reserve<T, F>(&self, write: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        match self.watch_disk(write().await) {
+            Err(Error::DiskFull) => write().await,
+            result => result,
+        }
+    }
+
     /// Does blocking work off the async threads.
     pub(super) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         Ok(tokio::task::spawn_blocking(work).await?)

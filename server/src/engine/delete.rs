@@ -99,7 +99,7 @@ pub(super) async fn delete(core: &Arc<Core>, actor: &Actor, id: JobId, options: 
             return Err(Error::JobActive { job_id: id, phase: job.phase });
         }
         PhaseClass::Pending | PhaseClass::Active | PhaseClass::Cancelling => {
-            core.watch_disk(core.store.intend_delete(id, &by_itself).await)?;
+            core.with_reserve(|| core.store.intend_delete(id, &by_itself)).await?;
             core.touch();
             core.note(actor.event(action, subject, "accepted: stops first")).await;
             begin(core, id, Work::StopFirst(by_itself));
@@ -272,11 +272,7 @@ async fn begin_removal(
         retries: 0,
     };
     let event = || actor.event(action, Some((id, &job.name)), "deleting");
-    let first = core.store.begin_delete(&receipt, event()).await;
-    let begun = match core.watch_disk(first) {
-        Err(Error::DiskFull) => core.store.begin_delete(&receipt, event()).await?,
-        begun => begun?,
-    };
+    let begun = core.with_reserve(|| core.store.begin_delete(&receipt, event())).await?;
     core.touch();
     lock(&core.sizes).remove(&id);
     Ok(match begun {

@@ -6,19 +6,23 @@ use app::model::{AuditAction, AuditEvent, BulkId, BulkResult, JobId, Kind, Phase
 use belay_server::store::{BulkOutcome, NewJobRecord, NewUnit, Store as _, sqlite::SqliteStore};
 use serde_json::{Value, json};
 
-use crate::harness::{LONG, Server};
+use crate::{
+    harness::{LONG, Server},
+    scene::is_over,
+    stuck::Stuck,
+};
 
 /// `{"done": 2, …}`
-fn counts(body: &Value) -> BTreeMap<String, u64> {
+pub(crate) fn counts(body: &Value) -> BTreeMap<String, u64> {
     let count = |count: &Value| (count["result"].as_str().unwrap().to_owned(), count["jobs"].as_u64().unwrap());
     body["counts"].as_array().unwrap().iter().map(count).collect()
 }
 
-fn counted<const N: usize>(pairs: [(&str, u64); N]) -> BTreeMap<String, u64> {
+pub(crate) fn counted<const N: usize>(pairs: [(&str, u64); N]) -> BTreeMap<String, u64> {
     pairs.into_iter().map(|(result, jobs)| (result.to_owned(), jobs)).collect()
 }
 
-async fn begin(server: &Server, body: &Value) -> String {
+pub(crate) async fn begin(server: &Server, body: &Value) -> String {
     let answer = server.post("/api/bulk", body).await;
     assert_eq!(answer.status, 202, "{}", answer.text());
     let id = answer.body["bulk_id"].as_str().unwrap().to_owned();
@@ -27,7 +31,7 @@ async fn begin(server: &Server, body: &Value) -> String {
 }
 
 /// Waits for the bulk to end.
-async fn ended(server: &Server, id: &str) -> Value {
+pub(crate) async fn ended(server: &Server, id: &str) -> Value {
     let wait = async {
         let mut etag = String::new();
         loop {
@@ -202,6 +206,55 @@ async fn a_retry_takes_only_what_failed() {
     let id = retried.body["bulk_id"].as_str().unwrap().to_owned();
     assert_eq!(counts(&ended(&server, &id).await), counted([("already_done", 1)]));
     assert_eq!(server.job(&active).await["phase"], "in_progress");
+}
+
+#[tokio::test]
+async fn a_delete_that_left_something_has_failed_and_its_retry_removes_the_rest() {
+    let server = Server::start().await;
+    let (plain, held) = (server.submit_done("plain").await, server.submit_done("held").await);
+    let folder = server.data_dir().join("jobs").join(&held).join("artifacts/0");
+    let Some(stuck) = Stuck::make(folder.clone()) else { return };
+    let id = begin(&server, &json!({"action": "delete", "select": {"ids": [plain, held]}})).await;
+    let bulk = ended(&server, &id).await;
+    assert_eq!(counts(&bulk), counted([("done", 1), ("failed", 1)]), "one that fails does not stop the other");
+    let failed = &items(&server, &id, "?result=failed").await[0];
+    assert_eq!(failed["job_id"], json!(held));
+    assert!(failed["detail"].as_str().unwrap().contains("receipt"), "{failed}");
+    assert_eq!(server.get(&format!("/api/removals/{held}")).await.body["state"], "incomplete");
+    drop(stuck);
+    let retried = server.post(&format!("/api/bulk/{id}/retry"), &json!({})).await;
+    assert_eq!(retried.status, 202, "{}", retried.text());
+    let retried = ended(&server, retried.body["bulk_id"].as_str().unwrap()).await;
+    assert_eq!(counts(&retried), counted([("done", 1)]), "{retried}");
+    let receipt = server.get(&format!("/api/removals/{held}")).await.body;
+    assert_eq!((&receipt["state"], &receipt["retries"]), (&json!("complete"), &json!(1)), "{receipt}");
+    assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn jobs_that_end_meanwhile_are_told_as_what_they_are() {
+    const JOBS: u64 = 24;
+    let server = Server::start().await;
+    let mut ids = Vec::new();
+    for number in 0..JOBS {
+        let seconds = format!("0.{:02}", number * 4);
+        ids.push(server.submit(&["sleep", &seconds], &server.inputs(&format!("brief{number}"), 1)).await);
+    }
+    let body = |dry_run: bool| json!({"action": "cancel", "select": {"ids": ids}, "dry_run": dry_run});
+    let planned = server.post("/api/bulk", &body(true)).await.body;
+    let id = begin(&server, &body(false)).await;
+    let bulk = ended(&server, &id).await;
+    let reached = counts(&bulk);
+    let of = |result: &str| reached.get(result).copied().unwrap_or(0);
+    assert_eq!(of("done") + of("already_done"), JOBS, "{bulk} after {planned}");
+    for item in items(&server, &id, "").await {
+        let job = server.job(item["job_id"].as_str().unwrap()).await;
+        assert!(is_over(&job), "{job}");
+        match item["result"].as_str().unwrap() {
+            "done" => assert_eq!(job["phase"], "cancelled", "{item} {job}"),
+            _ => assert_eq!((&job["phase"], item["detail"].is_string()), (&json!("completed"), true), "{item} {job}"),
+        }
+    }
 }
 
 /// A data folder whose database holds `count` pending jobs of one unit that would run for long.

@@ -11,6 +11,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
 use crate::{
+    bulk,
     harness::Server,
     marks::wait_for,
     scene::{LIMIT, Scene, assert_proven, assert_units_agree, id_of, paths_with},
@@ -143,6 +144,43 @@ async fn on_a_full_disk_submits_are_refused_and_cancel_and_delete_still_work() {
     let next = scene.submit("after", 2, "echo fine > $BELAY_OUT/fine", json!({})).await;
     assert_eq!(scene.until_over(&next).await["phase"], "completed");
     scene.assert_nothing_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_many_jobs_are_cancelled_and_deleted_at_once() {
+    let Some(disk) = SmallDisk::mount(48) else { return };
+    let scene = Scene::with_slots_in(3, &disk.data_dir()).await;
+    let server = &scene.server;
+    for number in 0..4 {
+        let script = r#"head -c 300000 /dev/zero > "$BELAY_OUT/r""#;
+        let id = scene.submit(&format!("done{number}"), 1, script, json!({})).await;
+        assert_eq!(scene.until_over(&id).await["phase"], "completed");
+    }
+    for number in 0..30 {
+        scene.submit(&format!("waits{number}"), 2, "touch SIGNS/runs; sleep NAP", json!({ "parallel": 1 })).await;
+    }
+    wait_for(LIMIT, || scene.sign("runs").exists(), || "not running".to_owned());
+    let filler = disk.fill();
+    let many = |action: &str, phase: &str| json!({ "action": action, "select": { "filter": { "phase": phase } } });
+    // What takes room is refused: all of it, or each job when the last page of the database could hold the selection.
+    let again = server.post("/api/bulk", &many("rerun", "completed")).await;
+    if again.status == 202 {
+        let again = bulk::ended(server, again.body["bulk_id"].as_str().unwrap()).await;
+        assert_eq!(bulk::counts(&again), bulk::counted([("failed", 4)]), "{again}");
+    } else {
+        assert_eq!(again.problem(), (507, "DISK_FULL".to_owned()));
+    }
+    disk.fill();
+    let cancelled = bulk::ended(server, &bulk::begin(server, &many("cancel", "pending,active")).await).await;
+    assert_eq!(bulk::counts(&cancelled), bulk::counted([("done", 30)]), "{cancelled}");
+    scene.assert_nothing_left();
+    disk.fill();
+    let deleted = bulk::ended(server, &bulk::begin(server, &many("delete", "completed,cancelled")).await).await;
+    assert_eq!(bulk::counts(&deleted), bulk::counted([("done", 34)]), "{deleted}");
+    assert!(deleted["freed_bytes"].as_u64() > Some(1_000_000), "{deleted}");
+    std::fs::remove_file(filler).unwrap();
+    let next = scene.submit("after", 2, "echo fine > $BELAY_OUT/fine", json!({})).await;
+    assert_eq!(scene.until_over(&next).await["phase"], "completed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,5 +33,6 @@ mod reruns;
 mod scene;
 mod sshd;
 mod store;
+mod stuck;
 mod trees;
 mod uploads;

@@ -1,6 +1,6 @@
 //! Removal: the receipt says what the plan said, and what is left is said too.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use app::model::{Category, DeleteStatus, Leftover, Phase, ReceiptState, RerunRequest};
 use belay_server::{
@@ -11,6 +11,7 @@ use belay_server::{
 use serde_json::json;
 
 use super::stage::{Stage, actor, processes_with};
+use crate::stuck::Stuck;
 
 const PLAIN: DeleteOptions = DeleteOptions { force: false, keep_files: false };
 const FORCE: DeleteOptions = DeleteOptions { force: true, keep_files: false };
@@ -77,11 +78,7 @@ async fn a_file_that_cannot_be_removed_is_in_the_receipt_until_a_retry_removes_i
     let stage = Stage::new().await;
     let job = stage.submit("echo result > $BELAY_OUT/r", 2).await;
     stage.until_phase(job.job_id, Phase::Completed).await;
-    let stuck = Stuck::make(stage.data.unit_artifacts(job.job_id, 0));
-    let Some(stuck) = stuck else {
-        eprintln!("skipped: this file system can make nothing that root cannot remove");
-        return;
-    };
+    let Some(stuck) = Stuck::make(stage.data.unit_artifacts(job.job_id, 0)) else { return };
     let receipt = stage.engine.delete(&actor(), job.job_id, PLAIN).await.unwrap().receipt.unwrap();
     assert_eq!(receipt.state, ReceiptState::Incomplete);
     let [Leftover::Files { category: Category::Results, items: 1, .. }] = receipt.left.as_slice() else {
@@ -93,38 +90,6 @@ async fn a_file_that_cannot_be_removed_is_in_the_receipt_until_a_retry_removes_i
     let receipt = stage.engine.retry_removal(&actor(), job.job_id).await.unwrap();
     assert_eq!((receipt.state, receipt.retries, receipt.left.len()), (ReceiptState::Complete, 1, 0));
     assert!(!stage.data.job(job.job_id).exists());
-}
-
-/// A folder whose files cannot be removed: immutable for root, without permission for others.
-struct Stuck(std::path::PathBuf);
-
-impl Stuck {
-    fn make(folder: std::path::PathBuf) -> Option<Stuck> {
-        let stuck = Stuck(folder);
-        if nix::unistd::geteuid().is_root() {
-            stuck.chattr("+i").then_some(stuck)
-        } else {
-            stuck.chmod("555").then_some(stuck)
-        }
-    }
-
-    fn chattr(&self, flag: &str) -> bool {
-        Command::new("chattr").arg(flag).arg(&self.0).status().is_ok_and(|status| status.success())
-    }
-
-    fn chmod(&self, mode: &str) -> bool {
-        Command::new("chmod").arg(mode).arg(&self.0).status().is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for Stuck {
-    fn drop(&mut self) {
-        if nix::unistd::geteuid().is_root() {
-            self.chattr("-i")
-        } else {
-            self.chmod("755")
-        };
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
