@@ -6,7 +6,7 @@ use leptos::{nonce::use_nonce, prelude::*, server::SharedValue};
 use leptos_router::{
     NavigateOptions, SsrMode,
     components::{Route, Router, Routes},
-    hooks::use_navigate,
+    hooks::{use_location, use_navigate},
     path,
 };
 
@@ -101,6 +101,14 @@ fn framed(session: Session, actions: Actions) -> AnyView {
     session.set_go(Arc::new(move |url: &str, replace: bool| {
         navigate(url, NavigateOptions { replace, ..NavigateOptions::default() });
     }));
+    let path = use_location().pathname;
+    Effect::new(move |before: Option<String>| {
+        let now = path.get();
+        if before.is_some_and(|before| before != now) {
+            session.forget_form();
+        }
+        now
+    });
     let around = session.signed_in;
     view! {
         <a class="skip" href="#main">"Skip to content"</a>

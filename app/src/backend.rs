@@ -197,6 +197,8 @@ pub enum Tone {
 /// A form post that failed: why, and what had been typed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormState {
+    /// Path of the page that has the form: on no other one it is shown.
+    pub path: String,
     pub problem: Problem,
     /// Names and values of the fields. Never a secret.
     pub values: Vec<(String, String)>,

@@ -129,3 +129,18 @@ for (const javaScriptEnabled of [true, false]) {
     });
   });
 }
+
+test('a refused import is told on its page, and no more when that was left', async ({ console, page }) => {
+  await console.goto('/providers');
+  await page.getByLabel('Files of another tool').setInputFiles({ name: 'records.txt', mimeType: 'text/plain', buffer: Buffer.from('{}') });
+  await page.getByRole('button', { name: 'Import' }).click();
+  const told = page.getByRole('alert').filter({ hasText: 'no JSON file by its name' });
+  await expect(told).toBeVisible();
+  await console.live();
+  await expect(told, 'also when the page is live').toBeVisible();
+  await page.getByRole('link', { name: 'Removals' }).click();
+  await expect(page.getByRole('heading', { name: 'Removals', level: 1 })).toBeVisible();
+  await page.getByRole('link', { name: 'Providers' }).click();
+  await expect(page.getByRole('heading', { name: 'Import Records' })).toBeVisible();
+  await expect(told).toHaveCount(0);
+});

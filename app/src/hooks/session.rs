@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
+use leptos_router::hooks::use_location;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -105,7 +106,14 @@ impl Session {
 
     /// The form post that failed and whose page this is.
     pub(crate) fn form(&self) -> Option<FormState> {
-        self.start.with_value(|start| start.state.form.clone())
+        let here = use_location().pathname;
+        let is_here = |form: &FormState| here.with_untracked(|here| *here == form.path);
+        self.start.with_value(|start| start.state.form.clone()).filter(is_here)
+    }
+
+    /// Its page was left: it is over.
+    pub(crate) fn forget_form(&self) {
+        self.start.update_value(|start| start.state.form = None);
     }
 
     /// The router's way to another page; set once it stands.

@@ -40,7 +40,7 @@ pub(crate) async fn render_failed_form(
     failure: Failure,
     values: Vec<(String, String)>,
 ) -> Response {
-    let form = FormState { problem: failure.problem(), values };
+    let form = FormState { path: uri.path().to_owned(), problem: failure.problem(), values };
     let mut response = render(state, caller, uri, headers, Some(form)).await;
     *response.status_mut() = failure.status();
     response
