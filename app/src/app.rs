@@ -91,6 +91,9 @@ pub fn App() -> impl IntoView {
         session.heard_at.set(Some(session.now.get_untracked()));
         clock::start(session);
         menu::enable();
+        if session.signed_in {
+            later::prepare();
+        }
         dom::set_root("data-hydrated", Some("true"));
     });
     view! { <Router>{framed(session, actions)}</Router> }
@@ -136,7 +139,7 @@ fn routes() -> AnyView {
             <Route path=path!("/bulk/:id") view=guarded(later::bulk) ssr=SsrMode::Async />
             <Route path=path!("/providers") view=guarded(later::providers) ssr=SsrMode::Async />
             <Route path=path!("/audit") view=guarded(later::audit) ssr=SsrMode::Async />
-            <Route path=path!("/sign-in") view=guarded(pages::sign_in) ssr=SsrMode::Async />
+            <Route path=path!("/sign-in") view=guarded(later::sign_in) ssr=SsrMode::Async />
         </Routes>
     }
     .into_any()
@@ -144,5 +147,5 @@ fn routes() -> AnyView {
 
 /// The page, or the way in while nobody is signed in.
 fn guarded(page: fn() -> AnyView) -> impl Fn() -> AnyView + Clone + Send + 'static {
-    move || if session().signed_in { page() } else { pages::sign_in() }
+    move || if session().signed_in { page() } else { later::sign_in() }
 }

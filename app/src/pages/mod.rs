@@ -10,7 +10,7 @@ pub(crate) mod new_job;
 pub(crate) mod providers;
 pub(crate) mod removal;
 pub(crate) mod removals;
-mod sign_in;
+pub(crate) mod sign_in;
 mod upload;
 
 use std::future::Future;
@@ -21,7 +21,6 @@ use leptos_router::hooks::use_query_map;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use jobs::jobs;
-pub(crate) use sign_in::sign_in;
 
 use crate::{
     backend::SetStatus,
