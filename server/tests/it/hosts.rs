@@ -4,6 +4,7 @@ mod bad_input;
 mod collecting;
 mod cuts;
 mod faults;
+mod outages;
 mod stops;
 
 use serde_json::{Value, json};

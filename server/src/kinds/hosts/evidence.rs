@@ -55,7 +55,9 @@ impl Notes {
     pub(super) fn signalled(&mut self, signal: &str, count: u32) {
         self.found(count);
         if count > 0 {
-            self.signals.push(signal.to_owned());
+            if !self.signals.iter().any(|sent| sent == signal) {
+                self.signals.push(signal.to_owned());
+            }
             self.step(StopStepKind::Signalled, format!("{signal} to {}", processes(count as usize)));
         }
     }
@@ -89,6 +91,16 @@ impl Notes {
 
     pub(super) fn is_proven(&self) -> bool {
         self.left == Some(0)
+    }
+
+    /// What stands in the way of the proof.
+    pub(super) fn why_unproven(&self) -> String {
+        let host = &self.host;
+        match (self.left, &self.silent) {
+            (Some(left), _) => format!("on {host} {} of the run cannot be ended", processes(left as usize)),
+            (None, Some(why)) => format!("{host} does not answer: {why}"),
+            (None, None) => format!("{host} was not asked"),
+        }
     }
 
     /// What it all comes to.

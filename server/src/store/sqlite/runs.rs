@@ -274,6 +274,30 @@ pub(super) async fn unconfirmed_runs(store: &SqliteStore, id: JobId) -> Result<V
     open_runs_of(rows)
 }
 
+pub(super) async fn count_doubted(store: &SqliteStore, id: JobId) -> Result<u64> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM runs WHERE unproven > 0 AND job_seq = (SELECT seq FROM jobs WHERE job_id = ?)",
+    )
+    .bind(job_key(id))
+    .fetch_one(&store.readers)
+    .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+pub(super) async fn doubted_runs(store: &SqliteStore, since: Timestamp, limit: u32) -> Result<Vec<OpenRun>> {
+    let rows = sqlx::query_as(select_runs!(
+        "WHERE r.seq IN (SELECT seq FROM runs INDEXED BY runs_unproven WHERE unproven > 0 AND lease_until >= ?
+                         ORDER BY seq DESC LIMIT ?)
+         AND j.phase <> ? ORDER BY r.seq DESC"
+    ))
+    .bind(since.0)
+    .bind(limit)
+    .bind(Phase::Deleting.as_str())
+    .fetch_all(&store.readers)
+    .await?;
+    open_runs_of(rows)
+}
+
 pub(super) async fn count_unconfirmed(store: &SqliteStore) -> Result<u64> {
     let count: i64 = sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM runs WHERE unproven > 0) + (SELECT count(*) FROM removal_runs)
