@@ -5,6 +5,7 @@ mod collecting;
 mod cuts;
 mod faults;
 mod outages;
+mod reaching;
 mod stops;
 
 use serde_json::{Value, json};
