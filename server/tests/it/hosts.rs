@@ -4,6 +4,7 @@ mod bad_input;
 mod collecting;
 mod cuts;
 mod faults;
+mod hostile;
 mod outages;
 mod reaching;
 mod stops;
