@@ -280,9 +280,18 @@ pub(crate) fn kill_marked(run: &str) {
 
 /// Kills the watcher of a run: what would stop the run by itself when its connection breaks.
 pub(crate) fn kill_watcher(run: &str) {
-    let watchers: Vec<i32> = whose_environment(|pair| pair.starts_with(b"BELAY_LOOK="))
-        .filter_map(|(pid, line)| line.contains(run).then_some(pid))
-        .collect();
+    let watchers = || -> Vec<i32> {
+        whose_environment(|pair| pair.starts_with(b"BELAY_LOOK="))
+            .filter_map(|(pid, line)| line.contains(run).then_some(pid))
+            .collect()
+    };
+    // It begins when the command does, and may be later.
+    let begun = Instant::now();
+    while watchers().is_empty() {
+        assert!(begun.elapsed() < LONG, "there is no watcher");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let watchers = watchers();
     assert_eq!(watchers.len(), 1, "a run has one watcher");
     let _ = kill(Pid::from_raw(watchers[0]), Signal::SIGKILL);
 }

@@ -1,20 +1,32 @@
 # Looks for a run, and stops it, word by word. Given: t, R, W.
 for tool in grep awk cat; do command -v "$tool" >/dev/null || { say missing "$tool"; exit 1; }; done
 known=
-# Whether what was found is gone, and nothing else has the mark: much cheaper than to look at every process there is.
-peek() {
-    if [ ! -r /proc/self/stat ]; then look; return; fi
-    marks=$(grep -sl -e "BELAY_RUN=$R" -e "BELAY_LOOK=$t" /proc/[0-9]*/environ)
-    found= failed=1 blind=0
-    for file in $marks; do
-        pid=${file#/proc/} pid=${pid%/environ}
-        if [ "$pid" = "$$" ]; then failed=; else known="$known $pid"; fi
-    done
-    for pid in $known; do
-        { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
-        case ${stat##*) } in Z* | X*) continue ;; esac
+# Those of these that live are found.
+living() {
+    for pid; do
+        stat=
+        { while IFS= read -r line; do stat=$line; done <"/proc/$pid/stat"; } 2>/dev/null
+        set -- ${stat##*) }
+        # What is a zombie by its first thread lives on in the others.
+        case ${1-} in "" | X) continue ;; Z) [ "${18:-1}" -gt 1 ] || continue ;; esac
         case " $found " in *" $pid "*) ;; *) found="$found $pid" ;; esac
     done
+}
+# Whether what was found is gone, and then whether nothing else has the mark: much cheaper than to look at every process
+# there is.
+peek() {
+    if [ ! -r /proc/self/stat ]; then look; return; fi
+    found= failed= blind=0
+    living $known
+    if [ -z "$found" ]; then
+        failed=1 others=
+        marks=$(grep -sl -e "BELAY_RUN=$R" -e "BELAY_LOOK=$t" /proc/[0-9]*/environ)
+        for file in $marks; do
+            pid=${file#/proc/} pid=${pid%/environ}
+            if [ "$pid" = "$$" ]; then failed=; else others="$others $pid"; fi
+        done
+        living $others
+    fi
     set -- $found
     count=$#
     # Somebody is in the group that is neither known nor marked.

@@ -1,15 +1,20 @@
-# From `<pid> (<name>) <state> <parent> <group> <session> ...` a line, the processes of a run, and a dot at the end.
+# From `/proc/<pid>/stat:<pid> (<name>) <state> <parent> <group> <session> ...` a line, the processes of a run, and a dot
+# at the end. A name may hold anything, also line ends: what counts stands behind the last `) ` of a file.
 # `marks`: files of those that carry the mark, and of whoever looks (`self`), which proves that marks can be seen.
 # `lead`: leader of the run's session and group, 0 when that is not known.
 {
-    at = match($0, /\) [A-Za-z] -?[0-9]+ -?[0-9]+ -?[0-9]+ /)
-    if (!at) next
-    pid = $1 + 0
-    split(substr($0, at + 2), field, " ")
-    if (pid < 2 || field[1] == "Z" || field[1] == "X") next
-    parent[pid] = field[2]; group[pid] = field[3]; session[pid] = field[4]
+    at = index($0, ":")
+    last[substr($0, 7, at - 7) + 0] = substr($0, at + 1)
 }
 END {
+    for (pid in last) {
+        text = last[pid]
+        while (at = index(text, ") ")) text = substr(text, at + 2)
+        split(text, field, " ")
+        # What is a zombie by its first thread lives on in the others.
+        if (pid + 0 < 2 || field[1] == "X" || (field[1] == "Z" && field[18] + 0 < 2)) continue
+        parent[pid] = field[2]; group[pid] = field[3]; session[pid] = field[4]
+    }
     count = split(marks, mark, /[^0-9]+/)
     for (i = 1; i <= count; i++) {
         pid = mark[i] + 0

@@ -1,6 +1,8 @@
 # Functions of whoever looks for a run. Given: t, the token of what is said here; R, the run; W, its leader or 0.
 say() { printf "%s %s\n" "$t" "$*"; }
-nap() { sleep "$1" 2>/dev/null || sleep 1; }
+# Bytes are bytes, whatever the host's language makes of them.
+LC_ALL=C
+export LC_ALL
 look() {
     blind=0 marks=
     if [ -r /proc/self/stat ]; then
@@ -9,8 +11,8 @@ look() {
         blind=1
     fi
     found=$(
-        if [ "$blind" = 0 ]; then cat /proc/[0-9]*/stat
-        else ps -A -o pid= -o ppid= -o pgid= | awk '{ print $1 " (-) S " $2 " " $3 " " $3 " -" }'
+        if [ "$blind" = 0 ]; then grep -s "^" /proc/[0-9]*/stat
+        else ps -A -o pid= -o ppid= -o pgid= | awk '{ print "/proc/" $1 "/stat:(-) S " $2 " " $3 " " $3 " -" }'
         fi 2>/dev/null | awk -v marks="$(echo $marks)" -v self="$$" -v lead="$W" -v blind="$blind" "$awk"
     )
     # Without the dot the look itself failed, and says nothing.

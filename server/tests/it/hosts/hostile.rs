@@ -140,6 +140,70 @@ async fn a_command_may_lie_about_its_end_but_not_about_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_process_whose_name_looks_like_a_dead_ones_is_found() {
+    let fleet = Fleet::start(1);
+    let server = server_of(&fleet).await;
+    for (index, name) in ["a) Z 1 1 1 \n", "\n7 (b) Z 1 1 1", "b\n) X 2 2 2 2", "c) "].into_iter().enumerate() {
+        let program = fleet.path(&format!("odd{index}"));
+        std::fs::create_dir(&program).unwrap();
+        let program = program.join(name);
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let hidden = Mark::new();
+        // Also one that hides its mark, and the session that it belongs to.
+        let script = "setsid env -i \"$0\" \"$1\" & \"$0\" \"$1\" & echo begun; wait";
+        let command = json!(["sh", "-c", script, program, hidden.nap]);
+        let id = submit(&server, json!({"hosts": ["host0"], "command": command, "grace_s": 2})).await;
+        wait_for_output(&server, &id, 0, "begun").await;
+        let begun = async {
+            while hidden.processes().len() < 2 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LONG, begun).await.expect("both run");
+        server.cancel(&id, json!({})).await;
+        server.wait_phase(&id, "cancelled").await;
+        assert!(hidden.processes().is_empty(), "{name:?}: {:?}", hidden.processes());
+        let stop = unit(&server, &id, "host0").await["stop"].clone();
+        assert_eq!((&stop["confirmed"], &stop["signals"]), (&json!(true), &json!(["SIGTERM"])), "{name:?}: {stop}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_outlives_its_first_thread_is_no_zombie() {
+    let script = "import ctypes, os, signal, threading, time\n\
+                  signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
+                  threading.Thread(target=time.sleep, args=(600,)).start()\n\
+                  print('pid', os.getpid(), flush=True)\n\
+                  ctypes.CDLL(None).pthread_exit(None)\n";
+    if std::process::Command::new("python3").arg("-V").stdout(std::process::Stdio::null()).status().is_err() {
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "\nSKIPPED: there is no python3 to end a first thread with\n");
+        return;
+    }
+    let fleet = Fleet::start(1);
+    let server = server_of(&fleet).await;
+    let command = json!(["python3", "-c", script]);
+    let id = submit(&server, json!({"hosts": ["host0"], "command": command, "grace_s": 1})).await;
+    wait_for_output(&server, &id, 0, "pid ").await;
+    let lines = transcript(&server, &id, 0).await;
+    let pid = lines.iter().find_map(|(_, line)| line.strip_prefix("pid ")).unwrap();
+    let stat = std::path::Path::new("/proc").join(pid).join("stat");
+    let is_headless = async {
+        while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, is_headless).await.expect("its first thread ends");
+    server.cancel(&id, json!({})).await;
+    server.wait_phase(&id, "cancelled").await;
+    let stop = unit(&server, &id, "host0").await["stop"].clone();
+    assert_eq!((&stop["confirmed"], &stop["signals"]), (&json!(true), &json!(["SIGTERM", "SIGKILL"])), "{stop}");
+    // Whoever has to reap it may take a while.
+    let threads = std::fs::read_dir(stat.with_file_name("task")).map_or(0, Iterator::count);
+    assert!(threads <= 1, "its other thread is gone");
+}
+
+#[tokio::test]
 async fn processes_of_others_with_a_like_name_are_left_alone() {
     let fleet = Fleet::start(1);
     let server = server_of(&fleet).await;
