@@ -34,13 +34,14 @@ struct Agent {
 }
 
 impl Agent {
-    async fn send(connection: &Connection, run: RunId, lead: Option<u32>) -> Result<Agent, String> {
+    /// Its first word goes along, so that a host far away has heard it when it says that it is ready.
+    async fn send(connection: &Connection, run: RunId, lead: Option<u32>, first: &str) -> Result<Agent, String> {
         let script = script::agent(run, lead);
         let silent = |_| format!("it did not answer within {} s", SECOND_CHANNEL.as_secs());
         let channel = timeout(SECOND_CHANNEL, connection.channel()).await.map_err(silent)??;
         let fault = |error: russh::Error| format!("no shell could be started to look: {error}");
         channel.exec(true, script.line).await.map_err(fault)?;
-        channel.data_bytes(script.text.into_bytes()).await.map_err(fault)?;
+        channel.data_bytes(format!("{}{first}\n", script.text).into_bytes()).await.map_err(fault)?;
         let mut agent =
             Agent { channel, splitter: Splitter::new(script.token), said: std::collections::VecDeque::new() };
         match agent.answer().await? {
@@ -52,8 +53,24 @@ impl Agent {
 
     /// Says a word and answers how many processes of the run there were.
     async fn ask(&mut self, word: &str) -> Result<u32, String> {
-        let sent = self.channel.data_bytes(format!("{word}\n").into_bytes()).await;
-        sent.map_err(|error| format!("the connection was lost: {error}"))?;
+        self.say(format!("{word}\n")).await?;
+        self.count().await
+    }
+
+    /// Looks two times and answers the higher count: what was forked while the first look went through the list is in
+    /// the second one.
+    async fn look(&mut self) -> Result<u32, String> {
+        self.say("look\nlook\n".to_owned()).await?;
+        Ok(self.count().await?.max(self.count().await?))
+    }
+
+    async fn say(&self, words: String) -> Result<(), String> {
+        let sent = self.channel.data_bytes(words.into_bytes()).await;
+        sent.map_err(|error| format!("the connection was lost: {error}"))
+    }
+
+    /// The answer to a word.
+    async fn count(&mut self) -> Result<u32, String> {
         match self.answer().await? {
             Said::Found(count) => Ok(count),
             Said::Failed => Err("the look failed on the host".to_owned()),
@@ -101,42 +118,45 @@ pub(super) struct Order<'a> {
 
 /// Stops what is left of a run, and writes down how. The error says why it could not be seen through.
 pub(super) async fn stop(connection: &Connection, order: &mut Order<'_>, notes: &mut Notes) -> Result<(), String> {
-    let mut agent = Agent::send(connection, order.run, order.lead).await?;
-    let mut left = if is_kill(order.stop) {
-        1
-    } else {
-        let told = agent.ask("TERM").await?;
+    let is_kill = is_kill(order.stop);
+    let mut agent = Agent::send(connection, order.run, order.lead, if is_kill { "KILL" } else { "TERM" }).await?;
+    let mut told = agent.count().await?;
+    if !is_kill {
         notes.signalled("SIGTERM", told);
-        if told == 0 { 0 } else { wait_for_end(&mut agent, order, notes).await? }
-    };
-    let deadline = Instant::now() + KILL_PATIENCE;
-    let mut is_first = true;
-    while left > 0 && (is_first || Instant::now() < deadline) {
-        let told = agent.ask("KILL").await?;
-        if is_first {
-            notes.signalled("SIGKILL", told);
+        // Two looks, as everywhere: the first one was that of the word.
+        if told == 0 && agent.ask("look").await? > 0 {
+            told = agent.ask("TERM").await?;
+            notes.signalled("SIGTERM", told);
         }
-        is_first = false;
-        left = look_until_gone(&mut agent, notes, Duration::from_millis(500)).await?;
+        if told > 0 {
+            wait_for_end(&mut agent, order, notes).await?;
+        }
+        if notes.is_proven() {
+            return Ok(());
+        }
+        told = agent.ask("KILL").await?;
     }
-    if left == 0 {
-        // What was forked while the first look went through the list is in the second one.
-        notes.found(agent.ask("look").await?);
+    notes.signalled("SIGKILL", told);
+    let deadline = Instant::now() + KILL_PATIENCE;
+    loop {
+        look_until_gone(&mut agent, notes, Duration::from_millis(500)).await?;
+        if notes.is_proven() || Instant::now() >= deadline {
+            return Ok(());
+        }
+        agent.ask("KILL").await?;
     }
-    Ok(())
 }
 
-/// Looks until nothing is left or the grace period is over; answers what is left.
-async fn wait_for_end(agent: &mut Agent, order: &mut Order<'_>, notes: &mut Notes) -> Result<u32, String> {
+/// Looks until nothing is left or the grace period is over.
+async fn wait_for_end(agent: &mut Agent, order: &mut Order<'_>, notes: &mut Notes) -> Result<(), String> {
     let deadline = Instant::now() + order.grace;
     let mut pause = LOOKS[0];
     // A look is work for the host: the first one waits until the command is said to be gone, if that is said soon.
     let _ = timeout(order.grace.min(LOOKS[1]), order.ended.wait_for(Option::is_some)).await;
     loop {
-        let left = agent.ask("look").await?;
-        notes.found(left);
-        if left == 0 || is_kill(order.stop) || Instant::now() >= deadline {
-            return Ok(left);
+        notes.found(agent.look().await?);
+        if notes.is_proven() || is_kill(order.stop) || Instant::now() >= deadline {
+            return Ok(());
         }
         tokio::select! {
             () = tokio::time::sleep_until(deadline.min(Instant::now() + pause)) => {}
@@ -146,14 +166,13 @@ async fn wait_for_end(agent: &mut Agent, order: &mut Order<'_>, notes: &mut Note
     }
 }
 
-async fn look_until_gone(agent: &mut Agent, notes: &mut Notes, patience: Duration) -> Result<u32, String> {
+async fn look_until_gone(agent: &mut Agent, notes: &mut Notes, patience: Duration) -> Result<(), String> {
     let deadline = Instant::now() + patience;
     let mut pause = LOOKS[0];
     loop {
-        let left = agent.ask("look").await?;
-        notes.found(left);
-        if left == 0 || Instant::now() >= deadline {
-            return Ok(left);
+        notes.found(agent.look().await?);
+        if notes.is_proven() || Instant::now() >= deadline {
+            return Ok(());
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOKS[1]);
