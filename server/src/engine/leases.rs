@@ -288,6 +288,7 @@ mod tests {
             started_at: Timestamp(0),
             lease_until: Timestamp(15_000),
             stop: None,
+            is_cancelled: false,
         };
         assert_eq!(quarantine_end(&run, Duration::from_secs(5)), Timestamp(25_000));
     }

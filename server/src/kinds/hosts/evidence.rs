@@ -3,6 +3,7 @@
 use app::model::{StopEvidence, StopMethod, StopStep, StopStepKind, Timestamp};
 
 use crate::{
+    config::hosts::HostConfig,
     engine::clock::now,
     process::{processes, were},
 };
@@ -11,6 +12,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Notes {
     host: String,
+    /// Where it is looked for by now: a name may come to stand for another machine.
+    place: String,
     signals: Vec<String>,
     steps: Vec<StopStep>,
     seen: u32,
@@ -25,6 +28,7 @@ impl Notes {
     pub(super) fn new(host: &str) -> Self {
         Notes {
             host: host.to_owned(),
+            place: host.to_owned(),
             signals: Vec::new(),
             steps: Vec::new(),
             seen: 0,
@@ -45,6 +49,12 @@ impl Notes {
             notes.steps.clone_from(&former.steps);
         }
         notes
+    }
+
+    /// Its place by the configuration.
+    pub(super) fn at(mut self, host: &HostConfig) -> Self {
+        self.place = format!("{}:{}", host.address, host.port);
+        self
     }
 
     fn step(&mut self, step: StopStepKind, detail: String) {
@@ -121,7 +131,8 @@ impl Notes {
             }
         };
         if let Some(left) = self.left {
-            self.step(StopStepKind::Searched, "all processes of the host were looked through".to_owned());
+            let searched = format!("all processes of {} were looked through", self.place);
+            self.step(StopStepKind::Searched, searched);
             self.step(StopStepKind::Counted, format!("{left} of {} left", processes(self.seen as usize)));
         }
         if confirmed {

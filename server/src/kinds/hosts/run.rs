@@ -187,7 +187,7 @@ impl AtWork<'_> {
     }
 
     fn notes(&self) -> Notes {
-        Notes::new(&self.plan.host.name)
+        Notes::new(&self.plan.host.name).at(&self.plan.host)
     }
 
     async fn after_time_out(&mut self, stop: &mut watch::Receiver<Stop>) -> RunOutcome {

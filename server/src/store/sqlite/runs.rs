@@ -20,7 +20,8 @@ macro_rules! select_runs {
     ($rest:literal) => {
         concat!(
             "SELECT r.run_id, j.job_id, j.kind, j.phase AS job_phase, r.idx AS unit, u.name AS unit_name, r.state,
-                    r.worker, r.instance, r.started_at, r.lease_until, r.stop
+                    r.worker, r.instance, r.started_at, r.lease_until, r.stop,
+                    j.phase = 'cancelling' OR (u.status = 'cancelled' AND u.run_id = r.run_id) AS is_cancelled
              FROM runs r JOIN jobs j ON j.seq = r.job_seq JOIN units u ON u.job_seq = r.job_seq AND u.idx = r.idx ",
             $rest
         )

@@ -82,6 +82,8 @@ async fn a_host_that_stays_away_is_unconfirmed_and_a_resend_adds_the_proof_to_th
     let failed = server.wait_phase(&id, "failed").await;
     assert_eq!(failed["unconfirmed"], 1, "{failed}");
     assert!(failed["detail"].as_str().unwrap().contains("may still run"), "{failed}");
+    let page = server.get(&format!("/jobs/{id}")).await.text();
+    assert!(page.contains("1 run not confirmed") && page.contains("Resend"), "{page}");
     let lost = unit(&server, &id, "host0").await;
     assert!(lost["error"].as_str().unwrap().ends_with("whether the command still runs is not known"), "{lost}");
     assert_eq!((&lost["stop"]["confirmed"], &lost["stop"]["processes_left"]), (&json!(false), &Value::Null), "{lost}");
@@ -97,8 +99,11 @@ async fn a_host_that_stays_away_is_unconfirmed_and_a_resend_adds_the_proof_to_th
     assert_eq!(proven["progress"], failed["progress"], "what is over stays as it ended");
     let unit = assert_proven(&server, &id, &run).await;
     assert_eq!((&unit["status"], &unit["error"]), (&lost["status"], &lost["error"]));
+    let lines = transcript(&server, &id, 0).await;
+    assert!(!lines.iter().any(|(_, line)| line.starts_with("[TASK CANCELLED]")), "nobody did: {lines:?}");
     let after = server.cancel(&id, json!({})).await;
     assert_eq!(after.body["stop"]["unconfirmed"], 0, "{}", after.text());
+    assert!(!server.get(&format!("/jobs/{id}")).await.text().contains("not confirmed"));
 }
 
 #[tokio::test]
@@ -139,6 +144,9 @@ async fn a_host_that_was_started_anew_has_nothing_of_the_command_and_it_is_said_
     assert!(unit["error"].as_str().unwrap().ends_with("nothing of the command was left"), "{unit}");
     assert_eq!((&unit["stop"]["processes_seen"], &unit["stop"]["signals"]), (&json!(0), &json!([])), "{unit}");
     assert_eq!(unit["stop"]["detail"], "Nothing of the run was found on host0.");
+    let looked = format!("all processes of 127.0.0.1:{} were looked through", fleet.hosts[0].port);
+    let steps = unit["stop"]["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["detail"] == looked.as_str()), "{unit}");
 }
 
 #[tokio::test]

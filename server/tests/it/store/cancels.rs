@@ -188,7 +188,7 @@ pub(crate) async fn a_run_that_failed_without_proof_is_in_doubt_until_late_proof
     assert_eq!((ended.phase, f.store.count_doubted(job).await.unwrap()), (Phase::Failed, 1));
     let lease = f.store.run(run.run_id).await.unwrap().unwrap().lease_until;
     let doubted = f.store.doubted_runs(lease, 10).await.unwrap();
-    assert_eq!(doubted.iter().map(|run| run.run_id).collect::<Vec<_>>(), [run.run_id]);
+    assert_eq!(doubted.iter().map(|run| (run.run_id, run.is_cancelled)).collect::<Vec<_>>(), [(run.run_id, false)]);
     assert!(f.store.doubted_runs(lease.plus_millis(1), 10).await.unwrap().is_empty(), "too long ago");
     f.store.add_evidence(run.run_id, gone(&["SIGTERM"]), f.now()).await.unwrap();
     let unit = f.store.unit(job, 0).await.unwrap().unwrap();
