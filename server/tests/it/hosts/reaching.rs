@@ -157,6 +157,26 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
+async fn a_key_with_a_passphrase_needs_the_variable_that_holds_it() {
+    let fleet = Fleet::start(1);
+    let locked = fleet.path("locked");
+    fs::copy(fleet.path("id"), &locked).unwrap();
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-q", "-p", "-P", "", "-N", "open sesame", "-f"]).arg(&locked).stdout(Stdio::null());
+    assert!(command.status().unwrap().success());
+    let key = format!("key = \"{}\"", locked.display());
+    let mut config = fleet.config();
+    config += &keyless(&fleet, "named", &format!("{key}\npassphrase_env = \"FLEET_PHRASE\""));
+    config += &keyless(&fleet, "wrong", &format!("{key}\npassphrase_env = \"FLEET_WRONG\""));
+    config += &keyless(&fleet, "silent", &key);
+    let env = [("FLEET_PHRASE", "open sesame"), ("FLEET_WRONG", "open barley")];
+    let server = Server::start_with_env(&config, &env).await;
+    works(&server, "named").await;
+    assert!(fault(&server, "silent").await.contains("name its variable with `passphrase_env`"));
+    assert!(fault(&server, "wrong").await.contains("cannot be used"));
+}
+
+#[tokio::test]
 async fn each_host_on_the_way_is_verified_and_named_when_it_is_the_one_that_fails() {
     let fleet = Fleet::start(3);
     make_key(&fleet.path("stranger"));
