@@ -137,6 +137,18 @@ async fn arguments_arrive_as_they_were_given() {
 }
 
 #[tokio::test]
+async fn a_command_has_no_standard_input() {
+    let fleet = Fleet::start(1);
+    let server = server_of(&fleet).await;
+    let id = submit_shell(&server, &["host0"], "cat; echo ended; exec <&0; read word || echo nothing to read").await;
+    server.wait_phase(&id, "completed").await;
+    let lines = transcript(&server, &id, 0).await;
+    let printed: Vec<_> =
+        lines.iter().filter(|(stream, _)| stream == "stdout").map(|(_, text)| text.as_str()).collect();
+    assert_eq!(printed, ["ended", "nothing to read"]);
+}
+
+#[tokio::test]
 async fn hosts_do_not_wait_for_the_slots_of_local_work() {
     let fleet = Fleet::start(5);
     let server = server_of(&fleet).await;

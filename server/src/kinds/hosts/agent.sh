@@ -1,6 +1,8 @@
 # Looks for a run, and stops it, word by word. Given: t, R, W.
 for tool in grep awk cat; do command -v "$tool" >/dev/null || { say missing "$tool"; exit 1; }; done
 known=
+# What forks and ends all the time is in no list for long enough, but no fork gets out of its group.
+tell_group() { [ "$W" = 0 ] || kill "-$1" "-$W" 2>/dev/null; }
 # Those of these that live are found.
 living() {
     for pid; do
@@ -29,8 +31,16 @@ peek() {
     fi
     set -- $found
     count=$#
-    # Somebody is in the group that is neither known nor marked.
-    if [ "$count" = 0 ] && [ "$W" != 0 ] && kill -0 "-$W" 2>/dev/null; then look; fi
+    # Somebody is in the group that is neither known nor marked: or only the dead are, the same each time, or one that is
+    # never there when it is looked for.
+    tries=0 before=
+    while [ "$count" = 0 ] && [ "$W" != 0 ] && kill -0 "-$W" 2>/dev/null; do
+        look
+        tries=$((tries + 1))
+        if [ "$count" = 0 ] && [ -n "$dead" ] && [ "$dead" = "$before" ]; then break; fi
+        if [ "$count" = 0 ] && [ "$tries" -gt 5 ]; then count=1; fi
+        before=$dead
+    done
 }
 say ready $$
 while IFS= read -r word; do

@@ -1,5 +1,5 @@
-# From `/proc/<pid>/stat:<pid> (<name>) <state> <parent> <group> <session> ...` a line, the processes of a run, and a dot
-# at the end. A name may hold anything, also line ends: what counts stands behind the last `) ` of a file.
+# From `/proc/<pid>/stat:<pid> (<name>) <state> <parent> <group> <session> ...` a line, the processes of a run, then behind
+# a `d` the dead of its group that nobody has reaped, and a dot at the end. A name may hold anything, also line ends: what counts stands behind the last `) ` of a file.
 # `marks`: files of those that carry the mark, and of whoever looks (`self`), which proves that marks can be seen.
 # `lead`: leader of the run's session and group, 0 when that is not known.
 {
@@ -12,7 +12,11 @@ END {
         while (at = index(text, ") ")) text = substr(text, at + 2)
         split(text, field, " ")
         # What is a zombie by its first thread lives on in the others.
-        if (pid + 0 < 2 || field[1] == "X" || (field[1] == "Z" && field[18] + 0 < 2)) continue
+        if (field[1] == "X" || (field[1] == "Z" && field[18] + 0 < 2)) {
+            if (lead && field[3] == lead) dead = dead pid ","
+            continue
+        }
+        if (pid + 0 < 2) continue
         parent[pid] = field[2]; group[pid] = field[3]; session[pid] = field[4]
     }
     count = split(marks, mark, /[^0-9]+/)
@@ -36,5 +40,5 @@ END {
         }
     } while (more)
     for (pid in ours) printf "%d ", pid
-    if (sees || blind) print "."
+    if (sees || blind) print "d" dead "."
 }

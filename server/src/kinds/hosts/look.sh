@@ -17,20 +17,24 @@ look() {
     )
     # Without the dot the look itself failed, and says nothing.
     case $found in
-        *.) found=${found%.}; failed= ;;
-        *) found=; failed=1 ;;
+        *d*.) dead=${found##*d}; found=${found%d*}; failed= ;;
+        *) found=; dead=; failed=1 ;;
     esac
     set -- $found
     count=$#
 }
 tell() { [ -z "$found" ] || kill -s "$1" $found 2>/dev/null; }
+# Who is in the group cannot signal it as a whole without ending.
+tell_group() { :; }
 # Nothing is killed before all of it stands still: what forks faster than it is found would get away.
 destroy() {
     tries=0 before=-1
     while [ "$count" -gt "$before" ] && [ "$tries" -lt 20 ]; do
         before=$count tries=$((tries + 1))
+        tell_group STOP
         tell STOP
         look
     done
+    tell_group KILL
     tell KILL
 }

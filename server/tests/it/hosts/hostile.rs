@@ -204,6 +204,31 @@ async fn a_process_that_outlives_its_first_thread_is_no_zombie() {
 }
 
 #[tokio::test]
+async fn what_forks_and_ends_all_the_time_does_not_get_away() {
+    let fleet = Fleet::start(1);
+    let server = server_of(&fleet).await;
+    // Each generation begins the next one and ends: no list is true for long.
+    let script = "trap '' TERM; hop() { hop & }; hop; echo begun; sleep 600";
+    let spec = json!({"hosts": ["host0"], "command": ["sh", "-c", script], "grace_s": 1});
+    let id = submit(&server, spec).await;
+    wait_for_output(&server, &id, 0, "begun").await;
+    let lines = transcript(&server, &id, 0).await;
+    let lead = lines.iter().find_map(|(_, line)| line.strip_prefix("started on host0 as process ")).unwrap();
+    let group = nix::unistd::Pid::from_raw(-lead.parse::<i32>().unwrap());
+    assert!(nix::sys::signal::kill(group, None).is_ok(), "its group is there");
+    server.cancel(&id, json!({})).await;
+    server.wait_phase(&id, "cancelled").await;
+    // Its dead are in it until they are reaped.
+    let is_gone = async {
+        while nix::sys::signal::kill(group, None).is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, is_gone).await.expect("its group is gone");
+    assert_nothing_left(&server, &id).await;
+}
+
+#[tokio::test]
 async fn processes_of_others_with_a_like_name_are_left_alone() {
     let fleet = Fleet::start(1);
     let server = server_of(&fleet).await;

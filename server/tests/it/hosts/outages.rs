@@ -93,6 +93,8 @@ async fn a_host_that_stays_away_is_unconfirmed_and_a_resend_adds_the_proof_to_th
     assert_eq!((&asked.body["stop"]["units"], &asked.body["stop"]["unconfirmed"]), (&json!(1), &json!(1)));
     assert!(!marked(&run).is_empty(), "it runs on, and nobody said otherwise");
     fleet.hosts[0].come_back();
+    let by_hand = server.belay(&["job", "resend", &id]).await;
+    assert_eq!(by_hand.code, 0, "{by_hand:?}");
     resend_until_proven(&server, &id).await;
     let proven = server.job(&id).await;
     assert_eq!((&proven["phase"], &proven["detail"]), (&json!("failed"), &Value::Null), "{proven}");
