@@ -167,6 +167,7 @@ mod tests {
             phases: Vec::new(),
             waiting: Vec::new(),
             bytes: None,
+            unconfirmed: 0,
         };
         Owner::new().with(|| files(&job, &spec).to_html())
     }

@@ -42,10 +42,11 @@ fn stopped(units: &[Unit]) -> Vec<Unit> {
     units.iter().filter(ran).cloned().collect()
 }
 
-fn title(cancellation: &Cancellation, runs: &[Unit]) -> String {
+fn title(job: &Job, cancellation: &Cancellation, runs: &[Unit]) -> String {
     let stop = &cancellation.stop;
-    if stop.unconfirmed > 0 {
-        return format!("{} not confirmed", text::counted(stop.unconfirmed, ("run", "runs")));
+    let unconfirmed = job.in_doubt();
+    if unconfirmed > 0 {
+        return format!("{} not confirmed", text::counted(unconfirmed, ("run", "runs")));
     }
     let Some(at) = cancellation.cancelled_at else {
         return format!("{} of {} stopped…", stop.stopped, stop.stopped + stop.waiting);
@@ -67,7 +68,7 @@ fn subtitle(job: &Job, cancellation: &Cancellation) -> String {
     let took = cancellation
         .cancelled_at
         .map(|at| format!("{} from request to proof. ", text::duration(at.millis_since(cancellation.requested_at))));
-    let found = if cancellation.stop.unconfirmed > 0 {
+    let found = if job.in_doubt() > 0 {
         "What could not be observed is called unconfirmed; ask again with Resend."
     } else if job.kind.provider_kind().is_some() {
         "The provider says that it is over. What was done until then is kept."
@@ -167,7 +168,7 @@ fn seal(confirmed: bool) -> AnyView {
 fn as_text(job: &Job, cancellation: &Cancellation, runs: &[Unit], all: bool) -> String {
     let mut lines = vec![
         format!("{} ({})", job.name, job.job_id),
-        title(cancellation, runs),
+        title(job, cancellation, runs),
         format!("requested {} by {}", cancellation.requested_at, cancellation.requested_by),
     ];
     if !all {
@@ -183,6 +184,26 @@ fn as_text(job: &Job, cancellation: &Cancellation, runs: &[Unit], all: bool) -> 
     lines.join("\n")
 }
 
+/// A job that ended by itself, and left runs whose end nobody has seen.
+fn doubt(actions: Actions, job: &Job) -> Option<AnyView> {
+    let runs = (job.unconfirmed > 0).then(|| text::counted(job.unconfirmed, ("run", "runs")))?;
+    Some(
+        view! {
+            <section class="panel proof unproven" aria-labelledby="h-proof">
+                <div class="proof-head">
+                    {seal(false)}
+                    <div class="titles">
+                        <h2 id="h-proof">{format!("{runs} not confirmed")}</h2>
+                        <p>"Nobody could see whether what was started still runs. Belay asks again, and so does Resend."</p>
+                    </div>
+                    {resend(actions, Subject::of(job))}
+                </div>
+            </section>
+        }
+        .into_any(),
+    )
+}
+
 /// The whole panel, with one page of the runs that were stopped.
 pub(crate) fn proof(
     session: Session,
@@ -195,9 +216,9 @@ pub(crate) fn proof(
     let first = query.stops.is_some().then(|| query.with_stops(None).url(job.job_id));
     let next = page.next_cursor.clone().map(|cursor| query.with_stops(Some(cursor)).url(job.job_id));
     let all = first.is_none() && next.is_none();
-    let cancellation = job.cancellation.as_ref()?;
+    let Some(cancellation) = job.cancellation.as_ref() else { return doubt(actions, job) };
     cancellation.cancelled_at?;
-    let confirmed = cancellation.stop.unconfirmed == 0;
+    let confirmed = job.in_doubt() == 0;
     let text = as_text(job, cancellation, runs, all);
     let copy = move |_| {
         dom::copy(&text);
@@ -211,7 +232,7 @@ pub(crate) fn proof(
                 <div class="proof-head">
                     {seal(confirmed)}
                     <div class="titles">
-                        <h2 id="h-proof">{title(cancellation, runs)}</h2>
+                        <h2 id="h-proof">{title(job, cancellation, runs)}</h2>
                         <p>{subtitle(job, cancellation)}</p>
                     </div>
                     {(!confirmed).then(|| resend(actions, Subject::of(job)))}

@@ -189,7 +189,7 @@ impl Actions {
                 }
                 self.follow_stop(subject);
             }
-            CancelOutcome::AlreadyCancelled if answer.stop.unconfirmed > 0 => {
+            CancelOutcome::AlreadyCancelled | CancelOutcome::AlreadyFinished if answer.stop.unconfirmed > 0 => {
                 self.close();
                 self.session.tell(Tone::Info, answer.message.clone());
                 self.await_proof(subject.id);
@@ -322,7 +322,7 @@ impl Actions {
                 sleep(1_000).await;
                 let asked = this.backend.get_value().job(id);
                 let Ok(job) = asked.await else { break };
-                let left = job.cancellation.as_ref().map_or(0, |cancellation| cancellation.stop.unconfirmed);
+                let left = job.in_doubt();
                 this.fresh.set(Some(job));
                 if left == 0 {
                     break;

@@ -199,6 +199,22 @@ pub struct Job {
     /// Detail only: bytes below the job's folder as last counted; `null` when not counted yet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bytes: Option<u64>,
+    /// Detail only, of a job that is over: its runs whose end nobody has seen. Sending the cancel looks for them again.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub unconfirmed: u64,
+}
+
+impl Job {
+    /// Runs whose end is not proven: those of its stop, and those that were given up before.
+    #[must_use]
+    pub fn in_doubt(&self) -> u64 {
+        self.cancellation.as_ref().map_or(0, |cancellation| cancellation.stop.unconfirmed).max(self.unconfirmed)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The part of a [`Job`] that the browser reads only where it shows it: the list would have to load 16 kB more to read

@@ -305,8 +305,7 @@ fn watch(session: Session, parts: Parts) {
     let job = parts.job.value;
     let id = job.with_untracked(|job| job.job_id);
     // A proof may come after the phase that waited for it.
-    let unproven = |job: &Job| job.cancellation.as_ref().map_or(0, |cancellation| cancellation.stop.unconfirmed);
-    let state = Memo::new(move |_| job.with(|job| (job.phase, unproven(job))));
+    let state = Memo::new(move |_| job.with(|job| (job.phase, job.in_doubt())));
     Effect::new(move |last: Option<(Phase, u64)>| {
         let now = state.get();
         if last.is_some_and(|last| last != now) {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -21,6 +22,10 @@ pub struct SshConfig {
     pub slots: u32,
     /// Largest remote file that is fetched, bytes.
     pub max_collect_bytes: u64,
+    /// Socket of the SSH agent that is asked for hosts without a key file; default `$SSH_AUTH_SOCK`.
+    pub agent: Option<PathBuf>,
+    /// A command whose connection broke is looked for so long, seconds, before its host fails as unconfirmed.
+    pub reconnect_s: u32,
 }
 
 impl Default for SshConfig {
@@ -31,16 +36,25 @@ impl Default for SshConfig {
             allow_free_commands: false,
             slots: 256,
             max_collect_bytes: 100 << 20,
+            agent: None,
+            // A machine that is started anew is mostly back by then.
+            reconnect_s: 300,
         }
     }
 }
 
 impl SshConfig {
-    /// Makes the path absolute.
+    /// Makes the paths absolute.
     pub(super) fn resolve(&mut self, folder: &Path) {
-        if let Some(path) = &mut self.known_hosts {
+        for path in [&mut self.known_hosts, &mut self.agent].into_iter().flatten() {
             *path = folder.join(&*path);
         }
+    }
+
+    /// How long a command whose connection broke is looked for.
+    #[must_use]
+    pub fn reconnect(&self) -> Duration {
+        Duration::from_secs(self.reconnect_s.into())
     }
 }
 
@@ -58,7 +72,7 @@ pub struct HostConfig {
     /// Default: the user that the server runs as.
     #[serde(default)]
     pub user: Option<String>,
-    /// Private key file, for its owner only. Without one the agent of `SSH_AUTH_SOCK` is asked.
+    /// Private key file, for its owner only. Without one the agent is asked.
     #[serde(default)]
     pub key: Option<PathBuf>,
     /// Environment variable of the server that holds the key's passphrase.

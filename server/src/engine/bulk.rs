@@ -18,7 +18,7 @@ use futures::{
     stream::{self, StreamExt as _},
 };
 
-use super::{Actor, DeleteOptions, cancel, clock::now, core::Core, delete, removal, submit, views};
+use super::{Actor, DeleteOptions, cancel, clock::now, core::Core, delete, doubts, removal, submit, views};
 use crate::{
     error::{Error, Result},
     store::{BulkBegun, BulkOutcome, CancelEffect, CancelOrder, Idempotency, NewBulk, SelectedJob, Selection},
@@ -412,7 +412,7 @@ impl Work {
                     let unconfirmed = cancel.map_or(0, |cancel| cancel.stop.unconfirmed);
                     end_of_stop(job.phase, unconfirmed)
                 } else {
-                    cancel::recheck_unconfirmed(core, &job);
+                    doubts::look_again(core, &job).await?;
                     let why = self.bulk.action.why_not(job.phase).map(str::to_owned);
                     (self.bulk.action.verdict(job.phase, false), why)
                 }

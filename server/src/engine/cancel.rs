@@ -10,19 +10,18 @@ use app::model::{
     AuditAction, AuditEvent, CancelAnswer, CancelOutcome, CancelRequest, DEFAULT_REASON, ErrorCode, JobId,
     MAX_NOTES_CHARS, Phase, StopSummary, Timestamp,
 };
-use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use super::{
     Actor,
     clock::now,
     core::{Core, StopCause},
-    leases, worker,
+    doubts, leases, worker,
 };
 use crate::{
     error::{Error, Result},
-    kinds::{Recovery, RunPlace, Stop},
-    store::{CancelEffect, CancelOrder, JobRecord, OpenRun, RunState},
+    kinds::Stop,
+    store::{CancelEffect, CancelOrder, JobRecord, RunState},
 };
 
 /// The request waits this long for the end.
@@ -70,8 +69,8 @@ pub(super) async fn cancel(core: &Arc<Core>, actor: &Actor, id: JobId, request: 
             if job.phase == Phase::Deleting {
                 return Err(Error::JobDeleting(id));
             }
-            recheck_unconfirmed(core, &job);
-            told_as_before(&job)
+            let in_doubt = doubts::look_again(core, &job).await?;
+            told_as_before(&job, in_doubt)
         }
     };
     count(answer.outcome.as_str());
@@ -251,15 +250,19 @@ fn told_by(job: JobRecord, order: &CancelOrder) -> CancelAnswer {
     }
 }
 
-/// The answer to a request that found the job over.
-fn told_as_before(job: &JobRecord) -> CancelAnswer {
-    let stop = job.cancel.as_ref().map(|cancel| cancel.stop).unwrap_or_default();
+/// The answer to a request that found the job over. `in_doubt`: its runs whose end is looked for again.
+fn told_as_before(job: &JobRecord, in_doubt: u64) -> CancelAnswer {
+    let again = if in_doubt > 0 { " What is unconfirmed is being looked for again." } else { "" };
     if job.phase == Phase::Cancelled {
-        let again = if stop.unconfirmed > 0 { " What is unconfirmed is being looked for again." } else { "" };
         let message = format!("This job was already cancelled.{again}");
         return answer(job, CancelOutcome::AlreadyCancelled, message);
     }
-    answer(job, CancelOutcome::AlreadyFinished, finished_message(job.phase))
+    let mut answer = answer(job, CancelOutcome::AlreadyFinished, finished_message(job.phase) + again);
+    if job.cancel.is_none() {
+        // Nobody stopped it: what is in doubt is all that there is to tell.
+        answer.stop = StopSummary { units: in_doubt, unconfirmed: in_doubt, ..StopSummary::default() };
+    }
+    answer
 }
 
 fn finished_message(phase: Phase) -> String {
@@ -301,54 +304,6 @@ async fn recheck_open(core: &Arc<Core>, id: JobId) -> Result<()> {
         }
     }
     worker::obey(core).await;
-    Ok(())
-}
-
-/// A job that ended with unconfirmed runs: they are looked for in the background, evidence is added.
-pub(super) fn recheck_unconfirmed(core: &Arc<Core>, job: &JobRecord) {
-    if job.cancel.as_ref().is_none_or(|cancel| cancel.stop.unconfirmed == 0) {
-        return;
-    }
-    let (core, job) = (core.clone(), job.clone());
-    core.clone().spawn_until_stop(async move {
-        if let Err(error) = find_unconfirmed(&core, &job).await {
-            tracing::warn!(job = %job.job_id, error = &error as &dyn std::error::Error, "no new evidence");
-        }
-    });
-}
-
-async fn find_unconfirmed(core: &Arc<Core>, job: &JobRecord) -> Result<()> {
-    let runs = core.store.unconfirmed_runs(job.job_id).await?;
-    // One that does not answer must not keep the others waiting.
-    let looks = stream::iter(runs).map(|run| async move {
-        if let Err(error) = find_again(core, job, &run).await {
-            tracing::warn!(run = %run.run_id, error = &error as &dyn std::error::Error, "no new evidence");
-        }
-    });
-    looks.buffer_unordered(leases::AT_ONCE).collect::<()>().await;
-    Ok(())
-}
-
-async fn find_again(core: &Arc<Core>, job: &JobRecord, run: &OpenRun) -> Result<()> {
-    let kind = core.kind(job.kind)?;
-    let Some(recovering) = core.recovering.take(run) else { return Ok(()) };
-    if run.instance != core.worker.instance || core.holds(run.run_id) {
-        return Ok(());
-    }
-    // The job is over: nothing of it is waited for with grace any more.
-    recovering.kill();
-    let evidence = match kind.recover(run, core.registered_grace(job), recovering.stop.clone()).await? {
-        Recovery::Stopped(evidence) => Some(evidence),
-        Recovery::Finished(outcome) => outcome.stop.or_else(|| Some(ended_by_itself(now()))),
-    };
-    if let Some(evidence) = evidence {
-        let proven = evidence.confirmed;
-        core.store.add_evidence(run.run_id, evidence, now()).await?;
-        core.touch();
-        if proven {
-            kind.tidy(RunPlace::from(run)).await;
-        }
-    }
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::{
     clock::now,
     core::{Core, lock},
+    doubts::Doubts,
     litter,
     worker::{Settling, advance, follow_up, hand_back, settle, take_up},
 };
@@ -43,6 +44,7 @@ struct Repair {
     core: Arc<Core>,
     at_once: Arc<Semaphore>,
     looked_at: Mutex<HashMap<RunId, Instant>>,
+    doubts: Doubts,
 }
 
 /// Picks up what the dead predecessor left, recovers its runs, then repairs in rounds.
@@ -51,6 +53,7 @@ pub(super) fn start(core: &Arc<Core>) {
         core: core.clone(),
         at_once: Arc::new(Semaphore::new(AT_ONCE)),
         looked_at: Mutex::default(),
+        doubts: Doubts::default(),
     });
     let litter = core.clone();
     core.spawn_until_stop(async move {
@@ -90,6 +93,7 @@ impl Repair {
     async fn round(self: &Arc<Self>, round: u64) -> Result<()> {
         let core = &self.core;
         self.repair_runs().await?;
+        self.doubts.round(core).await?;
         for job in core.store.idle_jobs(100).await? {
             advance(core, job.job_id).await?;
         }
@@ -284,6 +288,7 @@ mod tests {
             started_at: Timestamp(0),
             lease_until: Timestamp(15_000),
             stop: None,
+            is_cancelled: false,
         };
         assert_eq!(quarantine_end(&run, Duration::from_secs(5)), Timestamp(25_000));
     }

@@ -16,6 +16,7 @@ mod cancel;
 pub mod clock;
 mod core;
 mod delete;
+mod doubts;
 mod heartbeat;
 mod leases;
 mod litter;

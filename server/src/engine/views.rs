@@ -9,7 +9,7 @@ use app::model::{
 
 use super::{
     core::{Core, lock},
-    removal,
+    doubts, removal,
 };
 use crate::{
     error::{Error, Result},
@@ -38,6 +38,10 @@ pub(super) async fn job(core: &Arc<Core>, id: JobId) -> Result<Job> {
     job.phases = record.phases;
     job.waiting = waiting.into_iter().map(|run| waiting_run(run, since)).collect();
     job.bytes = bytes;
+    if record.phase.is_terminal() {
+        job.unconfirmed = doubts::count(core, id).await?;
+        job.detail = job.detail.or_else(|| doubts::sentence(job.unconfirmed));
+    }
     Ok(job)
 }
 
@@ -142,6 +146,7 @@ fn from_record(record: &JobRecord) -> Job {
         phases: Vec::new(),
         waiting: Vec::new(),
         bytes: None,
+        unconfirmed: 0,
     }
 }
 

@@ -222,12 +222,13 @@ impl JobKind for HostsKind {
                 let patience = Duration::from_secs(DEFAULT_CONNECT_TIMEOUT_S.into());
                 let ended = watch::Sender::new(None).subscribe();
                 let order = Order { run: run.run_id, lead: None, grace, ended, stop: &mut stop };
+                notes = notes.at(&host);
                 run::stop_anew(&self.shared.inventory, &host, patience, order, &mut notes).await;
             }
             None => notes.silent("it is not configured any more"),
         }
         let evidence = notes.evidence();
-        if evidence.confirmed && was_cancelled(run.job_phase) {
+        if evidence.confirmed && run.is_cancelled {
             let log = self.shared.data.log(run.job_id, run.run_id);
             let lines = [evidence.detail.clone(), format!("{CANCELLED} {}", now())];
             let written = tokio::task::spawn_blocking(move || process::log::add(&log, &lines)).await;
@@ -236,23 +237,5 @@ impl JobKind for HostsKind {
             }
         }
         Ok(Recovery::Stopped(evidence))
-    }
-}
-
-/// A proof that comes now is that of a cancelled run.
-const fn was_cancelled(phase: Phase) -> bool {
-    match phase {
-        Phase::Cancelling | Phase::Cancelled | Phase::Partial => true,
-        Phase::Pending
-        | Phase::Collection
-        | Phase::FeatureExtraction
-        | Phase::Matching
-        | Phase::Evidence
-        | Phase::InProgress
-        | Phase::Validating
-        | Phase::Finalizing
-        | Phase::Deleting
-        | Phase::Completed
-        | Phase::Failed => false,
     }
 }

@@ -70,7 +70,7 @@ impl LogFile {
     /// A line in Belay's own name.
     pub(crate) fn say(&mut self, text: &str) {
         let mut lines = Vec::new();
-        line(&mut lines, now().0, b'b', text.as_bytes());
+        own_line(&mut lines, text);
         self.append(&lines);
     }
 
@@ -158,6 +158,11 @@ fn line(target: &mut Vec<u8>, millis: i64, stream: u8, text: &[u8]) {
     target.push(b'\n');
 }
 
+/// A line in Belay's own name. What it quotes, like the name of a file, may hold line ends: no line begins there.
+fn own_line(target: &mut Vec<u8>, text: &str) {
+    line(target, now().0, b'b', text.replace('\n', "\\n").as_bytes());
+}
+
 /// Adds lines in Belay's own name at the end of a log that nobody writes to any more. One that is not there stays so.
 pub(crate) fn add_to(path: &Path, texts: &[String]) -> io::Result<()> {
     let Some(last) = (0..=2).rev().map(|number| part_path(path, number)).find(|part| part.exists()) else {
@@ -165,7 +170,7 @@ pub(crate) fn add_to(path: &Path, texts: &[String]) -> io::Result<()> {
     };
     let mut lines = Vec::new();
     for text in texts {
-        line(&mut lines, now().0, b'b', text.as_bytes());
+        own_line(&mut lines, text);
     }
     OpenOptions::new().append(true).open(last)?.write_all(&lines)
 }

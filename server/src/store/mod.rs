@@ -101,6 +101,10 @@ pub trait Store: Send + Sync {
     async fn count_unconfirmed(&self) -> Result<u64>;
     /// Runs of a job that ended without proof.
     async fn unconfirmed_runs(&self, job: JobId) -> Result<Vec<OpenRun>>;
+    /// How many those are.
+    async fn count_doubted(&self, job: JobId) -> Result<u64>;
+    /// Such runs of all jobs that are not being removed, with a lease until `since` or later, the newest first.
+    async fn doubted_runs(&self, since: Timestamp, limit: u32) -> Result<Vec<OpenRun>>;
     /// Adds evidence that came late: to an open run of a cancelling job (which it may end), or to a closed one that was
     /// unconfirmed. Never changes a terminal phase, nor a unit that is over by itself.
     async fn add_evidence(&self, run: RunId, evidence: StopEvidence, now: Timestamp) -> Result<FinishEffect>;

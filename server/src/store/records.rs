@@ -216,6 +216,8 @@ pub struct OpenRun {
     pub started_at: Timestamp,
     pub lease_until: Timestamp,
     pub stop: Option<StopEvidence>,
+    /// A cancel stops it, or has ended its unit. Not told of runs of removed jobs.
+    pub is_cancelled: bool,
 }
 
 /// How a unit ended in this run.

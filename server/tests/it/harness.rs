@@ -26,6 +26,8 @@ pub(crate) struct Server {
     sign_in_link: String,
     data_dir: PathBuf,
     config: PathBuf,
+    /// More variables of its environment.
+    env: Vec<(String, String)>,
     client: reqwest::Client,
     folder: tempfile::TempDir,
 }
@@ -86,25 +88,31 @@ impl Server {
              [worker]\nslots = 2\n[presets.sha256]\ncommand = [\"sha256sum\", \"{{file}}\"]\n{more}"
         );
         let data_dir = folder.path().join("data");
-        Self::launch(folder, data_dir, &config).await
+        Self::launch(folder, data_dir, &config, &[]).await
     }
 
     /// With just this configuration.
     pub(crate) async fn start_with(config: &str) -> Self {
+        Self::start_with_env(config, &[]).await
+    }
+
+    /// Likewise, with more variables in its environment.
+    pub(crate) async fn start_with_env(config: &str, env: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data_dir = folder.path().join("data");
-        Self::launch(folder, data_dir, config).await
+        Self::launch(folder, data_dir, config, env).await
     }
 
     /// With a data folder that outlives it.
     pub(crate) async fn start_in(data_dir: &Path, config: &str) -> Self {
-        Self::launch(tempfile::tempdir().unwrap(), data_dir.to_path_buf(), config).await
+        Self::launch(tempfile::tempdir().unwrap(), data_dir.to_path_buf(), config, &[]).await
     }
 
-    async fn launch(folder: tempfile::TempDir, data_dir: PathBuf, config: &str) -> Self {
+    async fn launch(folder: tempfile::TempDir, data_dir: PathBuf, config: &str, env: &[(&str, &str)]) -> Self {
         let path = folder.path().join("belay.toml");
         std::fs::write(&path, config).unwrap();
-        let started = start_program(&data_dir, &path).await;
+        let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let started = start_program(&data_dir, &path, &env).await;
         let client = batches::client_builder("http://").redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Server {
             child: started.child,
@@ -112,6 +120,7 @@ impl Server {
             sign_in_link: started.sign_in_link,
             data_dir,
             config: path,
+            env,
             client,
             folder,
         }
@@ -176,7 +185,7 @@ impl Server {
 
     /// Starts the program again on the same data folder, on another port.
     pub(crate) async fn restart(&mut self) {
-        let started = start_program(&self.data_dir, &self.config).await;
+        let started = start_program(&self.data_dir, &self.config, &self.env).await;
         self.child = started.child;
         self.address = started.address;
         self.sign_in_link = started.sign_in_link;
@@ -343,8 +352,8 @@ pub(crate) fn program(data_dir: &Path, config: &Path) -> Command {
     command
 }
 
-async fn start_program(data_dir: &Path, config: &Path) -> Started {
-    let mut child = program(data_dir, config).spawn().unwrap();
+async fn start_program(data_dir: &Path, config: &Path, env: &[(String, String)]) -> Started {
+    let mut child = program(data_dir, config).envs(env.iter().cloned()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let (address, sign_in_link) = until_listening(&mut lines).await;
     // What it says later is not looked at, but somebody must read it.

@@ -4,6 +4,9 @@ mod bad_input;
 mod collecting;
 mod cuts;
 mod faults;
+mod hostile;
+mod outages;
+mod reaching;
 mod stops;
 
 use serde_json::{Value, json};
@@ -131,6 +134,18 @@ async fn arguments_arrive_as_they_were_given() {
         lines.iter().filter(|(stream, _)| stream == "stdout").map(|(_, text)| text.as_str()).collect();
     let expected: String = hostile.iter().chain(&["host0"]).map(|word| format!("<{word}>\n")).collect();
     assert_eq!(printed.join("\n") + "\n", expected);
+}
+
+#[tokio::test]
+async fn a_command_has_no_standard_input() {
+    let fleet = Fleet::start(1);
+    let server = server_of(&fleet).await;
+    let id = submit_shell(&server, &["host0"], "cat; echo ended; exec <&0; read word || echo nothing to read").await;
+    server.wait_phase(&id, "completed").await;
+    let lines = transcript(&server, &id, 0).await;
+    let printed: Vec<_> =
+        lines.iter().filter(|(stream, _)| stream == "stdout").map(|(_, text)| text.as_str()).collect();
+    assert_eq!(printed, ["ended", "nothing to read"]);
 }
 
 #[tokio::test]

@@ -124,8 +124,7 @@ pub(super) async fn resend(context: &Context, args: ResendArgs) -> Outcome<Exit>
     let mut ids = Vec::new();
     for word in &words {
         let job = select::job(&context.client, word).await?;
-        let is_asked = job.phase.can_resend_cancel()
-            || job.cancellation.as_ref().is_some_and(|cancellation| cancellation.stop.unconfirmed > 0);
+        let is_asked = job.phase.can_resend_cancel() || job.in_doubt() > 0;
         // A cancel that is sent again must never be somebody's first one.
         if is_asked {
             ids.push(job.job_id.to_string());

@@ -49,6 +49,11 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
+    /// Nobody could be asked for files.
+    pub(super) fn nothing(why: &str) -> Self {
+        Fetched { faults: vec![format!("no files were fetched: {why}")], ..Fetched::default() }
+    }
+
     pub(super) fn summary(&self) -> String {
         let noun = if self.files == 1 { "file" } else { "files" };
         format!("fetched {} {noun}, {} bytes", self.files, self.bytes)
@@ -58,14 +63,11 @@ impl Fetched {
 /// Fetches what the patterns match into `out`, under the same paths. May be dropped at any point: what is not whole then
 /// keeps the end [`PARTIAL`].
 pub(super) async fn fetch(connection: &Connection, patterns: &[String], out: &Path, max_bytes: u64) -> Fetched {
-    let mut fetched = Fetched::default();
     let session = match open(connection).await {
         Ok(session) => session,
-        Err(why) => {
-            fetched.faults.push(format!("no files were fetched: {why}"));
-            return fetched;
-        }
+        Err(why) => return Fetched::nothing(&why),
     };
+    let mut fetched = Fetched::default();
     for pattern in patterns {
         match find(&session, pattern).await {
             Ok(paths) if paths.is_empty() => fetched.faults.push(format!("`{pattern}` matches no file")),

@@ -4,7 +4,7 @@
 use std::{
     borrow::Cow,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{host_keys::HostKeys, inventory::Inventory};
-use crate::config::hosts::HostConfig;
+use crate::config::hosts::{HostConfig, SshConfig};
 
 /// A host that says nothing for so long is asked whether it lives ...
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -90,10 +90,9 @@ async fn open_until(
     let keys = host_keys(inventory, host).await?;
     let (mut handle, via) = match &host.jump {
         None => {
-            let reached = timeout_at(deadline, TcpStream::connect((host.address.as_str(), host.port))).await;
-            let stream = reached
-                .map_err(silent(format!("{place} did not answer")))?
-                .map_err(|error| not_reached(&place, &error))?;
+            let stream = timeout_at(deadline, reach(host, &place))
+                .await
+                .map_err(silent(format!("{place} did not answer")))??;
             // Words of a stop are short and are waited for.
             let _ = stream.set_nodelay(true);
             let spoken = timeout_at(deadline, shake_hands(stream, keys, &place)).await;
@@ -113,10 +112,20 @@ async fn open_until(
             (spoken.map_err(silent(format!("{place} did not speak SSH")))??, Some(Box::new(via)))
         }
     };
-    timeout_at(deadline, authenticate(&mut handle, host))
+    timeout_at(deadline, authenticate(&mut handle, host, &inventory.ssh))
         .await
-        .map_err(silent(format!("{place} did not say whether the user may sign in")))??;
+        .map_err(silent(format!("signing in at {place} was not over")))??;
     Ok(Connection { handle, via })
+}
+
+async fn reach(host: &HostConfig, place: &str) -> Result<TcpStream, String> {
+    let unknown = |why: String| format!("the address `{}` cannot be resolved: {why}", host.address);
+    let found = tokio::net::lookup_host((host.address.as_str(), host.port)).await;
+    let addresses: Vec<_> = found.map_err(|error| unknown(error.to_string()))?.collect();
+    if addresses.is_empty() {
+        return Err(unknown("nobody has it".to_owned()));
+    }
+    TcpStream::connect(&addresses[..]).await.map_err(|error| not_reached(place, &error))
 }
 
 fn not_reached(place: &str, error: &std::io::Error) -> String {
@@ -184,7 +193,7 @@ impl client::Handler for Client {
 
 // ---- who we are ----
 
-async fn authenticate(handle: &mut Handle<Client>, host: &HostConfig) -> Result<(), String> {
+async fn authenticate(handle: &mut Handle<Client>, host: &HostConfig, ssh: &SshConfig) -> Result<(), String> {
     let user = user_of(host);
     let mut tried = Vec::new();
     if let Some(path) = &host.key {
@@ -195,11 +204,14 @@ async fn authenticate(handle: &mut Handle<Client>, host: &HostConfig) -> Result<
             return Ok(());
         }
         tried.push(format!("the key `{}`", path.display()));
-    } else if std::env::var_os("SSH_AUTH_SOCK").is_some() {
-        if by_agent(handle, &user).await? {
-            return Ok(());
+    } else if let Some(socket) = agent_of(ssh) {
+        match by_agent(handle, &user, &socket).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(keys)) => tried.push(format!("the {keys} of the agent `{}`", socket.display())),
+            // There is another way in.
+            Err(_) if host.password_env.is_some() => {}
+            Err(why) => return Err(format!("the agent `{}` {why}", socket.display())),
         }
-        tried.push("the keys of the agent".to_owned());
     }
     if let Some(variable) = &host.password_env {
         let password = secret_of(variable)?;
@@ -212,6 +224,11 @@ async fn authenticate(handle: &mut Handle<Client>, host: &HostConfig) -> Result<
         return Err("there is nothing to sign in with: no key, no agent, no password is configured".to_owned());
     }
     Err(format!("the host does not let `{user}` in with {}", tried.join(", nor with ")))
+}
+
+fn agent_of(ssh: &SshConfig) -> Option<PathBuf> {
+    let of_environment = || std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from);
+    ssh.agent.clone().or_else(of_environment)
 }
 
 fn user_of(host: &HostConfig) -> String {
@@ -230,18 +247,25 @@ async fn rsa_hash(handle: &Handle<Client>, is_rsa: bool) -> Option<HashAlg> {
     handle.best_supported_rsa_hash().await.ok().flatten().flatten()
 }
 
-async fn by_agent(handle: &mut Handle<Client>, user: &str) -> Result<bool, String> {
-    let fault = |error: russh::keys::Error| format!("the agent of SSH_AUTH_SOCK cannot be used: {error}");
-    let mut agent = AgentClient::connect_env().await.map_err(fault)?;
+/// Tries the agent's keys. `None`: one was taken; else how many were not.
+async fn by_agent(handle: &mut Handle<Client>, user: &str, socket: &Path) -> Result<Option<String>, String> {
+    let fault = |error: russh::keys::Error| format!("cannot be used: {error}");
+    let mut agent = AgentClient::connect_uds(socket).await.map_err(fault)?;
+    let mut tried = 0_usize;
     for identity in agent.request_identities().await.map_err(fault)? {
         let AgentIdentity::PublicKey { key, .. } = identity else { continue };
+        tried += 1;
         let hash = rsa_hash(handle, key.algorithm().is_rsa()).await;
         let answer = handle.authenticate_publickey_with(user, key, hash, &mut agent).await;
-        if answer.map_err(|error| format!("the agent did not sign: {error}"))?.success() {
-            return Ok(true);
+        if answer.map_err(|error| format!("did not sign: {error}"))?.success() {
+            return Ok(None);
         }
     }
-    Ok(false)
+    match tried {
+        0 => Err("has no key".to_owned()),
+        1 => Ok(Some("one key".to_owned())),
+        keys => Ok(Some(format!("{keys} keys"))),
+    }
 }
 
 /// A key that others may read is no secret: it is not used.

@@ -3,6 +3,7 @@
 use app::model::{StopEvidence, StopMethod, StopStep, StopStepKind, Timestamp};
 
 use crate::{
+    config::hosts::HostConfig,
     engine::clock::now,
     process::{processes, were},
 };
@@ -11,6 +12,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Notes {
     host: String,
+    /// Where it is looked for by now: a name may come to stand for another machine.
+    place: String,
     signals: Vec<String>,
     steps: Vec<StopStep>,
     seen: u32,
@@ -25,6 +28,7 @@ impl Notes {
     pub(super) fn new(host: &str) -> Self {
         Notes {
             host: host.to_owned(),
+            place: host.to_owned(),
             signals: Vec::new(),
             steps: Vec::new(),
             seen: 0,
@@ -47,6 +51,12 @@ impl Notes {
         notes
     }
 
+    /// Its place by the configuration.
+    pub(super) fn at(mut self, host: &HostConfig) -> Self {
+        self.place = format!("{}:{}", host.address, host.port);
+        self
+    }
+
     fn step(&mut self, step: StopStepKind, detail: String) {
         self.steps.push(StopStep { step, at: now(), detail });
     }
@@ -55,7 +65,7 @@ impl Notes {
     pub(super) fn signalled(&mut self, signal: &str, count: u32) {
         self.found(count);
         if count > 0 {
-            if self.signals.last().is_none_or(|last| last != signal) {
+            if !self.signals.iter().any(|sent| sent == signal) {
                 self.signals.push(signal.to_owned());
             }
             self.step(StopStepKind::Signalled, format!("{signal} to {}", processes(count as usize)));
@@ -93,6 +103,16 @@ impl Notes {
         self.left == Some(0)
     }
 
+    /// What stands in the way of the proof.
+    pub(super) fn why_unproven(&self) -> String {
+        let host = &self.host;
+        match (self.left, &self.silent) {
+            (Some(left), _) => format!("on {host} {} of the run cannot be ended", processes(left as usize)),
+            (None, Some(why)) => format!("{host} does not answer: {why}"),
+            (None, None) => format!("{host} was not asked"),
+        }
+    }
+
     /// What it all comes to.
     pub(super) fn evidence(mut self) -> StopEvidence {
         let confirmed = self.is_proven();
@@ -111,7 +131,8 @@ impl Notes {
             }
         };
         if let Some(left) = self.left {
-            self.step(StopStepKind::Searched, "all processes of the host were looked through".to_owned());
+            let searched = format!("all processes of {} were looked through", self.place);
+            self.step(StopStepKind::Searched, searched);
             self.step(StopStepKind::Counted, format!("{left} of {} left", processes(self.seen as usize)));
         }
         if confirmed {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use glob::{MatchOptions, Pattern};
 use russh::keys::{
     Algorithm, HashAlg, PublicKey, PublicKeyBase64 as _,
     known_hosts::{known_host_keys_path, learn_known_hosts_path},
@@ -22,7 +23,13 @@ impl HostKeys {
     pub(super) fn read(file: &Path, address: &str, port: u16, accept_new: bool) -> Result<HostKeys, String> {
         let found = known_host_keys_path(address, port, file)
             .map_err(|error| format!("`{}` cannot be read: {error}", file.display()))?;
-        let keys = found.into_iter().map(|(_, key)| key).collect();
+        let mut keys: Vec<PublicKey> = found.into_iter().map(|(_, key)| key).collect();
+        // What the library leaves out would make a changed key look like a new one: patterns, and other white space.
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let place = place(address, port);
+        keys.extend(
+            text.lines().filter_map(|line| key_of(line, &place)).filter(|key| !keys.contains(key)).collect::<Vec<_>>(),
+        );
         Ok(HostKeys { file: file.to_owned(), address: address.to_owned(), port, accept_new, keys })
     }
 
@@ -73,8 +80,45 @@ impl HostKeys {
     }
 
     fn place(&self) -> String {
-        if self.port == 22 { self.address.clone() } else { format!("[{}]:{}", self.address, self.port) }
+        place(&self.address, self.port)
     }
+}
+
+/// A host as the file names it.
+fn place(address: &str, port: u16) -> String {
+    if port == 22 { address.to_owned() } else { format!("[{address}]:{port}") }
+}
+
+/// The key of a line that is about this place: `PATTERN[,PATTERN…] ALGORITHM KEY [COMMENT]`, see sshd(8). Hashed names
+/// and marked lines are not read here.
+fn key_of(line: &str, place: &str) -> Option<PublicKey> {
+    let mut fields = line.split_whitespace();
+    let (patterns, _, key) = (fields.next()?, fields.next()?, fields.next()?);
+    if patterns.starts_with(['#', '@', '|']) {
+        return None;
+    }
+    let mut is_meant = false;
+    for pattern in patterns.split(',') {
+        match pattern.strip_prefix('!') {
+            Some(not) if matches(not, place) => return None,
+            Some(_) => {}
+            None => is_meant |= matches(pattern, place),
+        }
+    }
+    is_meant.then(|| russh::keys::parse_public_key_base64(key).ok()).flatten()
+}
+
+/// `*` and `?` as in a shell; brackets are those around an address with a port.
+fn matches(pattern: &str, place: &str) -> bool {
+    const ANY: MatchOptions =
+        MatchOptions { case_sensitive: false, require_literal_separator: false, require_literal_leading_dot: false };
+    let literal = |c| match c {
+        '[' => "[[]".to_owned(),
+        ']' => "[]]".to_owned(),
+        other => String::from(other),
+    };
+    let pattern: String = pattern.chars().map(literal).collect();
+    Pattern::new(&pattern).is_ok_and(|pattern| pattern.matches_with(place, ANY))
 }
 
 /// One key serves all hashes.
@@ -112,6 +156,23 @@ mod tests {
         ] {
             let why = check(&known, false).0.unwrap_err();
             assert!(why.contains(words) && why.contains("SHA256:"), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_the_file_knows_by_a_pattern_or_with_other_white_space_is_known() {
+        for line in
+            ["[web*]:2222 ssh-ed25519", "  [web1]:2222\tssh-ed25519\t", "db,[WEB?]:* ssh-ed25519", "* ssh-ed25519"]
+        {
+            assert!(check(&format!("{line} {ONE} somebody\n"), false).0.is_ok(), "{line}");
+            let (changed, file) = check(&format!("{line} {OTHER}\n"), true);
+            assert!(changed.unwrap_err().contains("has CHANGED"), "{line}");
+            assert!(!file.contains(ONE), "nothing is learned: {file}");
+        }
+        for line in
+            ["*,![web1]:2222 ssh-ed25519", "web? ssh-ed25519", "# * ssh-ed25519", "@cert-authority * ssh-ed25519"]
+        {
+            assert!(check(&format!("{line} {ONE}\n"), false).0.unwrap_err().contains("is not known"), "{line}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The hosts of the configuration, and which of them a spec means.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
 };
@@ -18,6 +18,8 @@ use crate::{
 
 /// Names in a hint.
 const NAMED: usize = 20;
+/// Names that are at least so much alike are perhaps mixed up, by Jaro and Winkler.
+const ALIKE: f64 = 0.85;
 
 /// See the module.
 pub(super) struct Inventory {
@@ -67,22 +69,39 @@ impl Inventory {
 
     fn meant_by<'a>(&'a self, name: &str) -> Result<Vec<&'a str>> {
         if let Some(group) = name.strip_prefix("group:") {
-            let members =
-                self.groups.get(group).ok_or_else(|| self.refused(format!("There is no group `{group}`.")))?;
+            let missing = || self.refused(format!("There is no group `{group}`.{}", self.perhaps(name)));
+            let members = self.groups.get(group).ok_or_else(missing)?;
             return Ok(members.iter().map(String::as_str).collect());
         }
         if let Some(tag) = name.strip_prefix("tag:") {
             let has_tag = |name: &&String| self.hosts.get(*name).is_some_and(|host| host.tags.iter().any(|t| t == tag));
             let tagged: Vec<&str> = self.names.iter().filter(has_tag).map(String::as_str).collect();
             return if tagged.is_empty() {
-                Err(self.refused(format!("No host has the tag `{tag}`.")))
+                Err(self.refused(format!("No host has the tag `{tag}`.{}", self.perhaps(name))))
             } else {
                 Ok(tagged)
             };
         }
         match self.names.iter().find(|known| *known == name) {
             Some(known) => Ok(vec![known]),
-            None => Err(self.refused(format!("There is no host `{name}`."))),
+            None => Err(self.refused(format!("There is no host `{name}`.{}", self.perhaps(name)))),
+        }
+    }
+
+    /// What was perhaps meant, as the end of a sentence about what is not there.
+    fn perhaps(&self, name: &str) -> String {
+        let tags: BTreeSet<&str> = self.hosts.values().flat_map(|host| &host.tags).map(String::as_str).collect();
+        let hosts = self.names.iter().map(|name| (name.clone(), name.as_str()));
+        let groups = self.groups.keys().map(|group| (format!("group:{group}"), group.as_str()));
+        let tags = tags.into_iter().map(|tag| (format!("tag:{tag}"), tag));
+        // The word may be right and its prefix forgotten, or wrong.
+        let bare = name.split_once(':').map_or(name, |(_, bare)| bare).to_lowercase();
+        let alike = |known: &str| strsim::jaro_winkler(&bare, &known.to_lowercase());
+        let scored = hosts.chain(groups).chain(tags).map(|(full, known)| (alike(known), full));
+        let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other));
+        match best {
+            Some((score, full)) if score >= ALIKE => format!(" Did you mean `{full}`?"),
+            Some(_) | None => String::new(),
         }
     }
 
@@ -116,6 +135,24 @@ mod tests {
     #[test]
     fn hosts_are_selected_by_name_group_and_tag_each_once() {
         assert_eq!(select(&["web2", "group:db", "tag:eu", "web2"]).unwrap(), ["web2", "db1", "web1"]);
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_there_is_suggested() {
+        for (name, meant) in [
+            ("wbe1", Some("`web1`")),
+            ("WEB2", Some("`web2`")),
+            ("group:bd", None),
+            ("group:emty", Some("`group:empty`")),
+            ("db", Some("`group:db`")),
+            ("eu", Some("`tag:eu`")),
+            ("tag:db", Some("`group:db`")),
+            ("mainframe", None),
+        ] {
+            let Error::Invalid { detail, .. } = select(&[name]).unwrap_err() else { panic!("{name}") };
+            let suggested = detail.split_once("Did you mean ").map(|(_, rest)| rest.trim_end_matches('?'));
+            assert_eq!(suggested, meant, "{detail}");
+        }
     }
 
     #[test]

@@ -1,21 +1,28 @@
-# The processes of a run, a plus sign, those that were not there when marks were looked for, and a dot at the end. Given
-# are the files of both looks, `<pid>/environ` and `<pid>/stat`, or (without them) lines as they are in the latter:
-# `<pid> (<name>) <state> <parent> <group> <session> ...`.
+# The processes of a run; behind a plus sign those that were not there when marks were looked for; behind a `d` the dead of
+# its group that nobody has reaped; and a dot. Given are the files of both looks, `<pid>/environ` and `<pid>/stat`, or
+# (without them) lines as they are in the latter: `<pid> (<name>) <state> <parent> <group> <session> ...`. A name may hold
+# anything, also line ends: what counts stands behind the last `) ` of a file.
 # `marks`: files of those that carry the mark, and of whoever looks (`self`), which proves that marks can be seen.
 # `lead`: leader of the run's session and group, 0 when that is not known.
-function take(pid, line,    at, field) {
-    at = match(line, /\) [A-Za-z] -?[0-9]+ -?[0-9]+ -?[0-9]+ /)
-    if (!at) return
-    split(substr(line, at + 2), field, " ")
-    if (pid < 2 || field[1] == "Z" || field[1] == "X") return
+function take(pid, text,    at, field) {
+    while (at = index(text, ") ")) text = substr(text, at + 2)
+    split(text, field, " ")
+    # What is a zombie by its first thread lives on in the others.
+    if (field[1] == "X" || (field[1] == "Z" && field[18] + 0 < 2)) {
+        if (lead && field[3] == lead) dead = dead pid ","
+        return
+    }
+    if (pid < 2 || field[1] == "") return
     parent[pid] = field[2]; group[pid] = field[3]; session[pid] = field[4]
 }
 BEGIN {
     for (i = 1; i < ARGC; i++) {
         file = ARGV[i]
         if (file ~ /environ/) { before[file + 0] = 1; continue }
-        if ((getline line < file) > 0) take(file + 0, line)
+        text = ""
+        while ((getline line < file) > 0) text = line
         close(file)
+        take(file + 0, text)
     }
     ARGC = 1
 }
@@ -44,5 +51,5 @@ END {
     for (pid in ours) printf "%d ", pid
     printf "+ "
     if (!blind) for (pid in parent) if (!(pid in before) && !(pid in ours) && !(pid in looking)) printf "%d ", pid
-    if (sees || blind) print "."
+    if (sees || blind) print "d" dead "."
 }

@@ -1,6 +1,8 @@
 # Functions of whoever looks for a run. Given: t, the token of what is said here; R, the run; W, its leader or 0.
 say() { printf "%s %s\n" "$t" "$*"; }
-nap() { sleep "$1" 2>/dev/null || sleep 1; }
+# Bytes are bytes, whatever the host's language makes of them.
+LC_ALL=C
+export LC_ALL
 # All processes that there are. What was forked meanwhile is looked at afterwards: its parent may have gone unread.
 look() {
     blind=0
@@ -14,9 +16,15 @@ look() {
         found=$(ps -A -o pid= -o ppid= -o pgid= | awk '{ print $1 " (-) S " $2 " " $3 " " $3 " -" }' 2>/dev/null | ours)
     fi
     # Without the dot the look itself failed, and says nothing.
-    failed=1 born=
+    failed=1 dead= born=
     case $found in
-        *.) failed= found=${found%.} born=${found#*+} found=${found%%+*} ;;
+        *d*.)
+            failed=
+            dead=${found##*d}
+            found=${found%d*}
+            born=${found#*+}
+            found=${found%%+*}
+            ;;
         *) found= ;;
     esac
     set --
@@ -29,13 +37,17 @@ look() {
 }
 ours() { awk -v marks="$(echo $marks)" -v self="$$" -v lead="$W" -v blind="$blind" "$awk" "$@"; }
 tell() { [ -z "$found" ] || kill -s "$1" $found 2>/dev/null; }
+# Who is in the group cannot signal it as a whole without ending.
+tell_group() { :; }
 # Nothing is killed before all of it stands still: what forks faster than it is found would get away.
 destroy() {
     tries=0 before=-1
     while [ "$count" -gt "$before" ] && [ "$tries" -lt 20 ]; do
         before=$count tries=$((tries + 1))
+        tell_group STOP
         tell STOP
         look
     done
+    tell_group KILL
     tell KILL
 }

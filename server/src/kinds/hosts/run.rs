@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    collect,
+    collect::{self, Fetched},
     connection::Connection,
     evidence::{Notes, nothing_running},
     inventory::Inventory,
@@ -30,10 +30,8 @@ use crate::{
 pub(super) const CANCELLED: &str = "[TASK CANCELLED]";
 /// The last words of a command that was stopped.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Between two tries to reach a host whose connection broke ...
-const AGAIN: Duration = Duration::from_secs(2);
-/// ... and how long it is tried, while nobody wants the job to stop.
-const RECONNECT: Duration = Duration::from_secs(60);
+/// Between two tries to reach a host that fell silent: short at first, longer each time, at most the second.
+const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
 /// What is to be done on a host.
 pub(super) struct Plan {
@@ -179,22 +177,30 @@ impl AtWork<'_> {
         match end {
             End::Exited(status) => self.after_exit(status, stop).await,
             End::Ordered => {
-                let (notes, ended) = self.stop(stop).await;
+                let mut notes = self.notes();
+                let ended = self.stop(stop, &mut notes).await;
                 self.after_stop(notes, ended, stop).await
             }
-            End::TimedOut => {
-                let seconds = self.plan.timeout.unwrap_or_default().as_secs();
-                self.transcript.say(format!("the command takes longer than {seconds} s")).await;
-                let (notes, _) = self.stop(stop).await;
-                RunOutcome { stop: Some(notes.evidence()), ..failed(format!("timed out after {seconds} s, stopped")) }
-            }
+            End::TimedOut => self.after_time_out(stop).await,
             End::Cut(why) => self.after_cut(why, stop).await,
         }
     }
 
+    fn notes(&self) -> Notes {
+        Notes::new(&self.plan.host.name).at(&self.plan.host)
+    }
+
+    async fn after_time_out(&mut self, stop: &mut watch::Receiver<Stop>) -> RunOutcome {
+        let seconds = self.plan.timeout.unwrap_or_default().as_secs();
+        self.transcript.say(format!("the command takes longer than {seconds} s")).await;
+        let evidence = self.stop_for_sure(stop).await.evidence();
+        let end = if evidence.confirmed { "stopped" } else { "whether it still runs is not known" };
+        RunOutcome { stop: Some(evidence), ..failed(format!("timed out after {seconds} s, {end}")) }
+    }
+
     /// The command ended by itself; what it left running is stopped.
     async fn after_exit(&mut self, status: i32, stop: &mut watch::Receiver<Stop>) -> RunOutcome {
-        let (notes, _) = self.stop(stop).await;
+        let notes = self.stop_for_sure(stop).await;
         let _ = timeout(LAST_WORDS, self.session.until_closed()).await;
         let mut outcome = exited(status);
         if !notes.is_proven() || notes.was_signalled() {
@@ -228,18 +234,7 @@ impl AtWork<'_> {
         if !self.session.was_told() {
             self.connection = None;
         }
-        let begun = Instant::now();
-        let notes = loop {
-            let (notes, _) = self.stop(stop).await;
-            if notes.is_proven() || begun.elapsed() >= RECONNECT || *stop.borrow() != Stop::No {
-                break notes;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(AGAIN) => {}
-                () = ordered(stop) => {}
-            }
-        };
-        let evidence = notes.evidence();
+        let evidence = self.stop_for_sure(stop).await.evidence();
         if *stop.borrow() != Stop::No {
             return cancelled(evidence);
         }
@@ -251,16 +246,42 @@ impl AtWork<'_> {
         RunOutcome { stop: Some(evidence), ..failed(format!("it was cut off ({why}); {found}")) }
     }
 
-    /// Stops what there is, over this connection or a new one. Answers also how the command ended meanwhile.
-    async fn stop(&mut self, stop: &mut watch::Receiver<Stop>) -> (Notes, Option<i32>) {
+    /// Stops what there is, and goes on asking a host that does not answer, for as long as the configuration says. Once
+    /// somebody wants the job to stop it is asked one more time: then the job waits for the proof, and the repair asks.
+    async fn stop_for_sure(&mut self, stop: &mut watch::Receiver<Stop>) -> Notes {
+        let patience = self.inventory.ssh.reconnect();
+        let deadline = Instant::now() + patience;
+        let mut pause = AGAIN[0];
+        let mut notes = self.notes();
+        let mut told = None;
+        loop {
+            self.stop(stop, &mut notes).await;
+            if notes.is_proven() || Instant::now() >= deadline || *stop.borrow() != Stop::No {
+                return notes;
+            }
+            let why = notes.why_unproven();
+            if told.as_ref() != Some(&why) {
+                self.transcript.say(format!("{why}; it is asked again for {} s", patience.as_secs())).await;
+                told = Some(why);
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline.min(Instant::now() + pause)) => {}
+                () = ordered(stop) => {}
+            }
+            pause = (pause * 2).min(AGAIN[1]);
+        }
+    }
+
+    /// Stops what there is, over this connection or a new one, and writes down how. Answers how the command ended
+    /// meanwhile.
+    async fn stop(&mut self, stop: &mut watch::Receiver<Stop>, notes: &mut Notes) -> Option<i32> {
         let plan = self.plan;
-        let mut notes = Notes::new(&plan.host.name);
         let (heard, ended) = watch::channel(None);
         if let Some(connection) = self.connection.take_if(|connection| !connection.is_closed()) {
             let lead = Some(self.session.lead);
             let mut order = Order { run: plan.run, lead, grace: plan.command.grace, ended: ended.clone(), stop };
             let told = tokio::select! {
-                told = stopping::stop(&connection, &mut order, &mut notes) => told,
+                told = stopping::stop(&connection, &mut order, notes) => told,
                 never = self.session.drain(&heard) => match never {},
             };
             match told {
@@ -275,30 +296,31 @@ impl AtWork<'_> {
                     if let Some(status) = status.filter(|_| notes.was_signalled()) {
                         notes.ended(status);
                     }
-                    return (notes, status);
+                    return status;
                 }
                 Err(why) => self.transcript.say(format!("over this connection: {why}")).await,
             }
         }
         // By now another process may have the leader's pid; while it lives it is found by its mark.
         let order = Order { run: plan.run, lead: None, grace: plan.command.grace, ended: ended.clone(), stop };
-        let stopped = stop_anew(self.inventory, &plan.host, plan.connect_timeout, order, &mut notes);
+        let stopped = stop_anew(self.inventory, &plan.host, plan.connect_timeout, order, notes);
         tokio::select! {
             () = stopped => {}
             never = self.session.drain(&heard) => match never {},
         }
-        let status = *ended.borrow();
-        (notes, status)
+        *ended.borrow()
     }
 
     async fn fetch(&mut self, mut outcome: RunOutcome, stop: &mut watch::Receiver<Stop>) -> RunOutcome {
-        let Some(connection) = self.connection.as_ref().filter(|_| !self.plan.collect.is_empty()) else {
+        if self.plan.collect.is_empty() {
             return outcome;
-        };
-        let max = self.inventory.ssh.max_collect_bytes;
+        }
         let fetched = tokio::select! {
-            fetched = collect::fetch(connection, &self.plan.collect, &self.plan.out, max) => fetched,
+            fetched = self.collect() => fetched,
             () = ordered(stop) => {
+                if let Some(unproven) = outcome.stop.filter(|evidence| !evidence.confirmed) {
+                    return cancelled(unproven);
+                }
                 let host = &self.plan.host.name;
                 let detail = format!(
                     "Stopped while fetching files from {host}: the command had ended. What was fetched in part ends in \
@@ -316,6 +338,22 @@ impl AtWork<'_> {
             outcome.verdict = Verdict::Failed(fault.clone());
         }
         outcome
+    }
+
+    /// Over a new connection, where the run's own one broke after the command had ended.
+    async fn collect(&mut self) -> Fetched {
+        let connection = match self.connection.take_if(|connection| !connection.is_closed()) {
+            Some(connection) => Ok(connection),
+            None => Connection::open(self.inventory, &self.plan.host, self.plan.connect_timeout).await,
+        };
+        match connection {
+            Ok(connection) => {
+                let connection = self.connection.insert(connection);
+                let max = self.inventory.ssh.max_collect_bytes;
+                collect::fetch(connection, &self.plan.collect, &self.plan.out, max).await
+            }
+            Err(why) => Fetched::nothing(&why),
+        }
     }
 }
 

@@ -64,6 +64,13 @@ impl Session {
                 ));
             }
             Some(other) => return Err(format!("the remote shell answered {other:?}")),
+            None if session.was_told() => {
+                // Before ours it is the user's login shell, and what that reads.
+                let why = session.why_closed();
+                return Err(format!(
+                    "the remote shell did not start: {why}, of the login shell or a start-up file of it"
+                ));
+            }
             None => return Err(format!("the remote shell did not start: {}", session.why_closed())),
         }
         Ok(session)

@@ -34,13 +34,14 @@ struct Agent {
 }
 
 impl Agent {
-    async fn send(connection: &Connection, run: RunId, lead: Option<u32>) -> Result<Agent, String> {
+    /// Its first word goes along, so that a host far away has heard it when it says that it is ready.
+    async fn send(connection: &Connection, run: RunId, lead: Option<u32>, first: &str) -> Result<Agent, String> {
         let script = script::agent(run, lead);
         let silent = |_| format!("it did not answer within {} s", SECOND_CHANNEL.as_secs());
         let channel = timeout(SECOND_CHANNEL, connection.channel()).await.map_err(silent)??;
         let fault = |error: russh::Error| format!("no shell could be started to look: {error}");
         channel.exec(true, script.line).await.map_err(fault)?;
-        channel.data_bytes(script.text.into_bytes()).await.map_err(fault)?;
+        channel.data_bytes(format!("{}{first}\n", script.text).into_bytes()).await.map_err(fault)?;
         let mut agent =
             Agent { channel, splitter: Splitter::new(script.token), said: std::collections::VecDeque::new() };
         match agent.answer().await? {
@@ -50,11 +51,16 @@ impl Agent {
         }
     }
 
-    /// Says a word, notes what was found, and answers how many processes of the run there were. They are none only after
-    /// a look at all processes of the host.
+    /// Says a word and answers what [`Agent::count`] does.
     async fn ask(&mut self, word: &str, notes: &mut Notes) -> Result<u32, String> {
         let sent = self.channel.data_bytes(format!("{word}\n").into_bytes()).await;
         sent.map_err(|error| format!("the connection was lost: {error}"))?;
+        self.count(notes).await
+    }
+
+    /// The answer to a word: how many processes of the run there were, noted. They are none only after a look at all
+    /// processes of the host.
+    async fn count(&mut self, notes: &mut Notes) -> Result<u32, String> {
         match self.answer().await? {
             Said::Found { left, late } => {
                 notes.signalled("SIGTERM", late);
@@ -106,37 +112,40 @@ pub(super) struct Order<'a> {
 
 /// Stops what is left of a run, and writes down how. The error says why it could not be seen through.
 pub(super) async fn stop(connection: &Connection, order: &mut Order<'_>, notes: &mut Notes) -> Result<(), String> {
-    let mut agent = Agent::send(connection, order.run, order.lead).await?;
-    let mut left = if is_kill(order.stop) {
-        1
-    } else {
-        let told = agent.ask("TERM", notes).await?;
+    let is_kill = is_kill(order.stop);
+    let mut agent = Agent::send(connection, order.run, order.lead, if is_kill { "KILL" } else { "TERM" }).await?;
+    let mut told = agent.count(notes).await?;
+    if !is_kill {
         notes.signalled("SIGTERM", told);
-        if told == 0 { 0 } else { wait_for_end(&mut agent, order, notes).await? }
-    };
-    let deadline = Instant::now() + KILL_PATIENCE;
-    let mut is_first = true;
-    while left > 0 && (is_first || Instant::now() < deadline) {
-        let told = agent.ask("KILL", notes).await?;
-        if is_first {
-            notes.signalled("SIGKILL", told);
+        if told > 0 {
+            wait_for_end(&mut agent, order, notes).await?;
         }
-        is_first = false;
-        left = look_until_gone(&mut agent, notes, Duration::from_millis(500)).await?;
+        if notes.is_proven() {
+            return Ok(());
+        }
+        told = agent.ask("KILL", notes).await?;
     }
-    Ok(())
+    notes.signalled("SIGKILL", told);
+    let deadline = Instant::now() + KILL_PATIENCE;
+    loop {
+        look_until_gone(&mut agent, notes, Duration::from_millis(500)).await?;
+        if notes.is_proven() || Instant::now() >= deadline {
+            return Ok(());
+        }
+        agent.ask("KILL", notes).await?;
+    }
 }
 
-/// Looks until nothing is left or the grace period is over; answers what is left.
-async fn wait_for_end(agent: &mut Agent, order: &mut Order<'_>, notes: &mut Notes) -> Result<u32, String> {
+/// Looks until nothing is left or the grace period is over.
+async fn wait_for_end(agent: &mut Agent, order: &mut Order<'_>, notes: &mut Notes) -> Result<(), String> {
     let deadline = Instant::now() + order.grace;
     let mut pause = LOOKS[0];
     // The first look waits until the command is said to be gone, if that is said soon.
     let _ = timeout(order.grace.min(LOOKS[1]), order.ended.wait_for(Option::is_some)).await;
     loop {
-        let left = agent.ask("look", notes).await?;
-        if left == 0 || is_kill(order.stop) || Instant::now() >= deadline {
-            return Ok(left);
+        agent.ask("look", notes).await?;
+        if notes.is_proven() || is_kill(order.stop) || Instant::now() >= deadline {
+            return Ok(());
         }
         tokio::select! {
             () = tokio::time::sleep_until(deadline.min(Instant::now() + pause)) => {}
@@ -146,13 +155,13 @@ async fn wait_for_end(agent: &mut Agent, order: &mut Order<'_>, notes: &mut Note
     }
 }
 
-async fn look_until_gone(agent: &mut Agent, notes: &mut Notes, patience: Duration) -> Result<u32, String> {
+async fn look_until_gone(agent: &mut Agent, notes: &mut Notes, patience: Duration) -> Result<(), String> {
     let deadline = Instant::now() + patience;
     let mut pause = LOOKS[0];
     loop {
-        let left = agent.ask("look", notes).await?;
-        if left == 0 || Instant::now() >= deadline {
-            return Ok(left);
+        agent.ask("look", notes).await?;
+        if notes.is_proven() || Instant::now() >= deadline {
+            return Ok(());
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOKS[1]);

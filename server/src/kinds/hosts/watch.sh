@@ -7,3 +7,5 @@ tell TERM
 while [ "$count" -gt 0 ] && [ "$G" -gt 0 ]; do G=$((G - 1)); sleep 1; look; done
 tries=0
 while [ "$count" -gt 0 ] && [ "$tries" -lt 60 ]; do tries=$((tries + 1)); destroy; sleep 1; look; done
+# The last act: with the group goes what forks faster than it is found.
+kill -KILL "-$W"

@@ -342,13 +342,17 @@ async fn prove_late(tx: &mut SqliteConnection, run: &RunRow, evidence: &StopEvid
         .bind(run.seq)
         .execute(&mut *tx)
         .await?;
-    sqlx::query("UPDATE units SET stop = ? WHERE job_seq = ? AND idx = ? AND run_id = ? AND status = 'cancelled'")
-        .bind(&stop)
-        .bind(run.job_seq)
-        .bind(run.idx)
-        .bind(&run.run_id)
-        .execute(&mut *tx)
-        .await?;
+    // Not of a unit that was given out again: its evidence is that of its next run.
+    sqlx::query(
+        "UPDATE units SET stop = ?
+         WHERE job_seq = ? AND idx = ? AND run_id = ? AND status IN ('succeeded', 'failed', 'cancelled')",
+    )
+    .bind(&stop)
+    .bind(run.job_seq)
+    .bind(run.idx)
+    .bind(&run.run_id)
+    .execute(&mut *tx)
+    .await?;
     if run.unproven == COUNTED {
         sqlx::query(
             "UPDATE jobs SET stop_unconfirmed = stop_unconfirmed - 1, stop_stopped = stop_stopped + 1 WHERE seq = ?",

@@ -231,6 +231,14 @@ impl Store for SqliteStore {
         self.told(runs::unconfirmed_runs(self, job).await)
     }
 
+    async fn count_doubted(&self, job: JobId) -> Result<u64> {
+        self.told(runs::count_doubted(self, job).await)
+    }
+
+    async fn doubted_runs(&self, since: Timestamp, limit: u32) -> Result<Vec<OpenRun>> {
+        self.told(runs::doubted_runs(self, since, limit).await)
+    }
+
     async fn add_evidence(&self, run: RunId, evidence: StopEvidence, now: Timestamp) -> Result<FinishEffect> {
         self.told(finish::add_evidence(self, run, evidence, now).await)
     }

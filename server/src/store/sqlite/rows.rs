@@ -342,6 +342,8 @@ pub(super) struct OpenRunRow {
     pub(super) started_at: i64,
     pub(super) lease_until: i64,
     pub(super) stop: Option<String>,
+    #[sqlx(default)]
+    pub(super) is_cancelled: bool,
 }
 
 impl OpenRunRow {
@@ -359,6 +361,7 @@ impl OpenRunRow {
             started_at: Timestamp(self.started_at),
             lease_until: Timestamp(self.lease_until),
             stop: evidence(self.stop.as_deref())?,
+            is_cancelled: self.is_cancelled,
         })
     }
 }

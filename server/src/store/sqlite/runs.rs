@@ -20,7 +20,8 @@ macro_rules! select_runs {
     ($rest:literal) => {
         concat!(
             "SELECT r.run_id, j.job_id, j.kind, j.phase AS job_phase, r.idx AS unit, u.name AS unit_name, r.state,
-                    r.worker, r.instance, r.started_at, r.lease_until, r.stop
+                    r.worker, r.instance, r.started_at, r.lease_until, r.stop,
+                    j.phase = 'cancelling' OR (u.status = 'cancelled' AND u.run_id = r.run_id) AS is_cancelled
              FROM runs r JOIN jobs j ON j.seq = r.job_seq JOIN units u ON u.job_seq = r.job_seq AND u.idx = r.idx ",
             $rest
         )
@@ -271,6 +272,30 @@ pub(super) async fn unconfirmed_runs(store: &SqliteStore, id: JobId) -> Result<V
         .bind(job_key(id))
         .fetch_all(&store.readers)
         .await?;
+    open_runs_of(rows)
+}
+
+pub(super) async fn count_doubted(store: &SqliteStore, id: JobId) -> Result<u64> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM runs WHERE unproven > 0 AND job_seq = (SELECT seq FROM jobs WHERE job_id = ?)",
+    )
+    .bind(job_key(id))
+    .fetch_one(&store.readers)
+    .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+pub(super) async fn doubted_runs(store: &SqliteStore, since: Timestamp, limit: u32) -> Result<Vec<OpenRun>> {
+    let rows = sqlx::query_as(select_runs!(
+        "WHERE r.seq IN (SELECT seq FROM runs INDEXED BY runs_unproven WHERE unproven > 0 AND lease_until >= ?
+                         ORDER BY seq DESC LIMIT ?)
+         AND j.phase <> ? ORDER BY r.seq DESC"
+    ))
+    .bind(since.0)
+    .bind(limit)
+    .bind(Phase::Deleting.as_str())
+    .fetch_all(&store.readers)
+    .await?;
     open_runs_of(rows)
 }
 

@@ -34,6 +34,12 @@ async fn a_spec_that_cannot_be_is_refused_and_names_its_field() {
         assert_eq!(answer.problem(), (422, "INVALID_SPEC".to_owned()), "{spec}");
         assert_eq!(answer.body["field"], field, "{spec}: {}", answer.text());
     }
+    for (wanted, meant) in [("hots0", "`host0`"), ("all", "`group:all`"), ("group:first", "`tag:first`")] {
+        let spec = json!({"hosts": [wanted], "command": ["true"]});
+        let answer = server.post("/api/jobs", &json!({"name": "x", "kind": "hosts", "spec": spec})).await;
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.ends_with(&format!("Did you mean {meant}?")), "{wanted}: {detail}");
+    }
     assert_eq!(server.get("/api/jobs").await.body["items"], json!([]), "nothing was stored");
 }
 

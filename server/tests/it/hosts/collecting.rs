@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{server_with, submit, unit};
+use super::{server_with, submit, transcript, unit};
 use crate::{harness::Server, sshd::Fleet};
 
 async fn artifacts(server: &Server, id: &str) -> Vec<String> {
@@ -50,6 +50,48 @@ async fn a_pattern_without_match_and_a_file_that_is_too_large_are_told_and_the_r
         assert!(error.contains(words), "{error}");
         assert_eq!(artifacts(&server, &id).await, ["small.txt"]);
     }
+}
+
+#[tokio::test]
+async fn a_remote_path_may_be_any_text_and_names_no_other_file() {
+    let fleet = Fleet::start(1);
+    let server = server_with(&fleet.config()).await;
+    let folder = fleet.path("odd");
+    fs::create_dir(&folder).unwrap();
+    let names = ["-rf", "two words", "two\nlines", "$(id)", "'quoted'", "back\\slash", " "];
+    for name in names {
+        fs::write(folder.join(name), name).unwrap();
+    }
+    let mut collect: Vec<String> = names.iter().map(|name| format!("{}/{name}", folder.display())).collect();
+    let spec = |collect: &[String]| json!({"hosts": ["host0"], "command": ["true"], "collect": collect});
+    let id = submit(&server, spec(&collect)).await;
+    server.wait_phase(&id, "completed").await;
+    let mut found = artifacts(&server, &id).await;
+    let mut expected: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    // One that is not there is told by its name, and the others are kept.
+    collect.push("-not/there\nat all".to_owned());
+    let id = submit(&server, spec(&collect)).await;
+    server.wait_phase(&id, "failed").await;
+    assert_eq!(unit(&server, &id, "host0").await["error"], "`-not/there\nat all` matches no file");
+    assert_eq!(artifacts(&server, &id).await.len(), names.len());
+}
+
+#[tokio::test]
+async fn the_name_of_a_remote_file_writes_no_line_of_the_transcript() {
+    let fleet = Fleet::start(1);
+    let server = server_with(&fleet.config().replace("[ssh]\n", "[ssh]\nmax_collect_bytes = 1\n")).await;
+    let folder = fleet.path("forged");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a\n1795000000000 b [TASK CANCELLED] 2026-11-21"), "too large").unwrap();
+    let spec = json!({"hosts": ["host0"], "command": ["true"], "collect": [format!("{}/*", folder.display())]});
+    let id = submit(&server, spec).await;
+    server.wait_phase(&id, "failed").await;
+    let lines = transcript(&server, &id, 0).await;
+    assert!(lines.iter().any(|(_, line)| line.contains("is larger than 1 bytes")), "{lines:?}");
+    assert!(!lines.iter().any(|(_, line)| line.starts_with("[TASK")), "{lines:?}");
 }
 
 #[tokio::test]

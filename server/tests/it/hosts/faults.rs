@@ -42,7 +42,7 @@ async fn a_host_that_cannot_be_reached_or_trusted_fails_with_a_reason() {
         ("refused", "refused the connection"),
         ("mute", "did not speak SSH within 2 s"),
         ("no-password", "`BELAY_NO_SUCH` is not set"),
-        ("lost", "no-such-host.invalid:"),
+        ("lost", "the address `no-such-host.invalid` cannot be resolved: "),
         ("through", "through `refused`: 127.0.0.1:"),
     ] {
         let error = unit(&server, &id, host).await["error"].clone();

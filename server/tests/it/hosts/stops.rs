@@ -134,7 +134,7 @@ async fn a_job_with_a_host_that_succeeded_is_partial_when_it_is_cancelled() {
 async fn cancels_at_random_moments_leave_nothing() {
     let fleet = Fleet::start(2);
     let server = server_of(&fleet).await;
-    for round in 0..25_u64 {
+    for round in 0..100_u64 {
         let id = submit_shell(&server, &["group:all"], "sleep 600 & (setsid sleep 600 &) ; sleep 600").await;
         tokio::time::sleep(std::time::Duration::from_millis(round * 37 % 400)).await;
         server.cancel(&id, json!({})).await;

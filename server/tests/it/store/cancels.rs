@@ -179,6 +179,26 @@ pub(crate) async fn giving_up_ends_the_job_with_what_is_unproven_visible(f: Fixt
     assert_eq!(f.store.give_up_unproven(job, f.now()).await.unwrap(), FinishEffect::Fenced);
 }
 
+pub(crate) async fn a_run_that_failed_without_proof_is_in_doubt_until_late_proof_changes_its_evidence(f: Fixture) {
+    let job = f.submit(1, 1).await;
+    let run = f.claim_one().await;
+    f.stopped(run.run_id, Verdict::Failed("cut off".to_owned()), unproven()).await;
+    f.store.conclude(job, Phase::InProgress, None, f.now()).await.unwrap();
+    let ended = f.job(job).await;
+    assert_eq!((ended.phase, f.store.count_doubted(job).await.unwrap()), (Phase::Failed, 1));
+    let lease = f.store.run(run.run_id).await.unwrap().unwrap().lease_until;
+    let doubted = f.store.doubted_runs(lease, 10).await.unwrap();
+    assert_eq!(doubted.iter().map(|run| (run.run_id, run.is_cancelled)).collect::<Vec<_>>(), [(run.run_id, false)]);
+    assert!(f.store.doubted_runs(lease.plus_millis(1), 10).await.unwrap().is_empty(), "too long ago");
+    f.store.add_evidence(run.run_id, gone(&["SIGTERM"]), f.now()).await.unwrap();
+    let unit = f.store.unit(job, 0).await.unwrap().unwrap();
+    assert_eq!((unit.status, unit.error.as_deref()), (UnitStatus::Failed, Some("cut off")));
+    assert!(unit.stop.unwrap().confirmed);
+    assert_eq!((f.job(job).await.phase, f.job(job).await.finished_at), (ended.phase, ended.finished_at));
+    assert_eq!(f.store.count_doubted(job).await.unwrap(), 0);
+    assert!(f.store.doubted_runs(lease, 10).await.unwrap().is_empty());
+}
+
 pub(crate) async fn late_proof_moves_unconfirmed_to_stopped_and_no_phase(f: Fixture) {
     let job = f.submit(1, 1).await;
     let run = f.claim_one().await;

@@ -45,6 +45,7 @@ macro_rules! suite {
             a_repeated_cancel_keeps_the_first_and_may_add_force,
             what_is_over_cannot_be_cancelled_and_says_so,
             giving_up_ends_the_job_with_what_is_unproven_visible,
+            a_run_that_failed_without_proof_is_in_doubt_until_late_proof_changes_its_evidence,
             late_proof_moves_unconfirmed_to_stopped_and_no_phase,
             evidence_for_a_unit_that_is_over_by_itself_changes_nothing,
             unswept_units_read_like_swept_ones,
