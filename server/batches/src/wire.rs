@@ -13,7 +13,12 @@ pub(crate) fn text(value: &Value, name: &str) -> Option<String> {
 
 /// A count: a number (also `3.0`) or digits as text.
 pub(crate) fn count(value: &Value, name: &str) -> Option<u64> {
-    match value.get(name)? {
+    number(value.get(name)?)
+}
+
+/// The same of a value itself.
+pub(crate) fn number(value: &Value) -> Option<u64> {
+    match value {
         Value::Number(number) => {
             // A float beyond the range ends at its border.
             number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64))
