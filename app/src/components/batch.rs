@@ -79,7 +79,9 @@ fn notices(batch: &BatchView) -> AnyView {
     let cancel = batch.cancel_result.map(|result| {
         let (tone, symbol) = match result {
             CancelResult::Cancelled | CancelResult::NeverSent => ("proof", "proof"),
-            CancelResult::FinishedAnyway | CancelResult::AlreadyFinished => ("active", "info"),
+            CancelResult::FinishedAnyway | CancelResult::AlreadyFinished | CancelResult::NeverAppeared => {
+                ("active", "info")
+            }
         };
         notice(tone, symbol, result.sentence().into_any())
     });
@@ -171,8 +173,8 @@ fn asked(session: Session, batch: &BatchView) -> Option<AnyView> {
     let last = batch.asked_at?;
     let next = batch.next_ask_at.map(|next| {
         let wait = move || {
-            let left = next.millis_since(session.now.get()).max(0) / 1_000;
-            session.mounted.get().then(|| format!(", again in {left} s"))
+            let left = next.millis_since(session.now.get()) / 1_000;
+            (session.mounted.get() && left > 0).then(|| format!(", again in {left} s"))
         };
         view! { {wait} }
     });

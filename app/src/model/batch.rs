@@ -247,6 +247,8 @@ pub enum CancelResult {
     AlreadyFinished,
     /// Nothing had been sent: there was nothing to cancel.
     NeverSent,
+    /// Its creation got no answer, and it never showed in the provider's list.
+    NeverAppeared,
 }
 
 impl CancelResult {
@@ -260,6 +262,10 @@ impl CancelResult {
             }
             CancelResult::AlreadyFinished => "The batch had already finished when the cancel reached the provider.",
             CancelResult::NeverSent => "Nothing had been sent to the provider.",
+            CancelResult::NeverAppeared => {
+                "The provider never answered to the creation of the batch, and its list showed none for as long as one \
+                 may come late."
+            }
         }
     }
 }
@@ -334,7 +340,7 @@ pub struct BatchView {
     pub cancel_sent_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cancel_result: Option<CancelResult>,
-    /// When the provider was asked last, and when it is asked next.
+    /// Detail only: when the provider was asked last, and when it is asked next.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub asked_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -295,6 +295,7 @@ async fn remove(core: &Arc<Core>, id: JobId) -> Result<()> {
     let unproven = core.store.unconfirmed_runs(id).await?;
     let unproven = look_again(core, unproven, core.registered_grace(&job)).await;
     let Some(elsewhere) = withdraw(core, &receipt).await? else { return Ok(()) };
+    let unproven = look_after(core, &receipt, unproven).await?;
     let failures = remove_files(core, &receipt).await?;
     if core.stopping.is_cancelled() {
         return Ok(());
@@ -382,6 +383,14 @@ async fn look_again(core: &Arc<Core>, runs: Vec<OpenRun>, grace: Duration) -> Ve
     unproven
 }
 
+/// What goes on elsewhere was asked about, and for long, while it was taken away: that may be the proof that was missing.
+async fn look_after(core: &Arc<Core>, receipt: &Receipt, unproven: Vec<OpenRun>) -> Result<Vec<OpenRun>> {
+    if unproven.is_empty() || !core.kind(receipt.kind)?.follows() {
+        return Ok(unproven);
+    }
+    Ok(look_again(core, unproven, leases::DEFAULT_GRACE).await)
+}
+
 async fn look_for(core: &Arc<Core>, run: &OpenRun, grace: Duration) -> Result<Option<app::model::StopEvidence>> {
     if run.instance != core.worker.instance || core.holds(run.run_id) {
         return Ok(None);
@@ -428,6 +437,7 @@ pub(super) async fn retry(core: &Arc<Core>, actor: &Actor, id: JobId) -> Result<
     let unproven = core.store.unproven_of_removal(id).await?;
     let unproven = look_again(core, unproven, leases::DEFAULT_GRACE).await;
     let Some(elsewhere) = withdraw(core, &receipt).await? else { return Ok(receipt) };
+    let unproven = look_after(core, &receipt, unproven).await?;
     let failures = remove_files(core, &receipt).await?;
     receipt.retries += 1;
     complete(core, &mut receipt, &failures, elsewhere, &unproven).await?;

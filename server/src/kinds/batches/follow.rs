@@ -16,6 +16,7 @@ use super::{
     Shared,
     evidence::{Notes, waiting_for},
     life::{Flow, Halt, Heed, Life, jittered},
+    lost,
 };
 use crate::{
     engine::clock::now,
@@ -36,10 +37,6 @@ const CANCEL_AGAIN: Duration = Duration::from_secs(60);
 const ABSENCES: u32 = 4;
 /// What a forced end still tries, in all: the job is given up after five seconds.
 const LAST_TRY: Duration = Duration::from_secs(4);
-/// How far a provider's clock may be behind ours, milliseconds.
-const CLOCK_SKEW: i64 = 600_000;
-/// How long a batch that was just made may be missing from the provider's list.
-const LIST_LAG: Duration = Duration::from_secs(10);
 /// How long a look for what was given up goes on.
 const PROOF_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -94,15 +91,13 @@ impl Life {
         let id = self.batch.batch_id.clone().unwrap_or_default();
         // A cancel does not wait for an answer that may never come.
         let heed = if self.ordered() == Stop::No { Heed::Cancel } else { Heed::Force };
-        let told = match self.provider() {
-            Err(error) => Err(error),
-            Ok(provider) => self.unless(heed, provider.get(&id)).await.or_else(|halt| match halt {
-                // The next round of `follow` does what is left to do.
-                Halt::Cancel | Halt::Forced => Ok(Err(ProviderError::Unclear("interrupted".to_owned()))),
-                other => Err(other),
-            })?,
-        };
-        match told {
+        let told = self.asking(heed, |provider| async move { provider.get(&id).await }).await;
+        let told = told.or_else(|halt| match halt {
+            // The next round of `follow` does what is left to do.
+            Halt::Cancel | Halt::Forced => Ok(Err(ProviderError::Unclear("interrupted".to_owned()))),
+            other => Err(other),
+        });
+        match told? {
             Ok(told) => {
                 self.misses = 0;
                 self.take(&told).await?;
@@ -154,7 +149,7 @@ impl Life {
     }
 
     /// While the job is being cancelled the page says how the provider stands.
-    async fn tell_waiting(&mut self) -> Flow<()> {
+    pub(super) async fn tell_waiting(&mut self) -> Flow<()> {
         if self.ordered() != Stop::Graceful || self.batch.state.is_terminal() {
             return Ok(());
         }
@@ -234,15 +229,11 @@ impl Life {
             return Ok(());
         }
         let id = self.batch.batch_id.clone().unwrap_or_default();
-        let answer = match self.provider() {
-            Err(error) => Err(error),
-            Ok(provider) => match self.unless(Heed::Force, provider.cancel(&id)).await {
-                Ok(answer) => answer,
-                Err(Halt::Forced) => return Ok(()),
-                Err(halt) => return Err(halt),
-            },
-        };
-        self.heard(answer, cancel).await
+        match self.asking(Heed::Force, |provider| async move { provider.cancel(&id).await }).await {
+            Ok(answer) => self.heard(answer, cancel).await,
+            Err(Halt::Forced) => Ok(()),
+            Err(halt) => Err(halt),
+        }
     }
 
     async fn heard(&mut self, answer: batches::Result<CancelAnswer>, cancel: &mut Cancel) -> Flow<()> {
@@ -280,7 +271,7 @@ impl Life {
     /// Force: the request is sent all the same, and a few looks are made.
     async fn last_try(&mut self) -> Flow<()> {
         let Some(id) = self.batch.batch_id.clone() else { return Err(Halt::Forced) };
-        let Ok(provider) = self.provider() else { return Err(Halt::Forced) };
+        let Ok(provider) = self.shared.provider(&self.batch.provider) else { return Err(Halt::Forced) };
         let deadline = tokio::time::Instant::now() + LAST_TRY;
         if self.batch.state != BatchState::Cancelling
             && let Ok(answer) = tokio::time::timeout_at(deadline, provider.cancel(&id)).await
@@ -329,7 +320,7 @@ pub(super) async fn refresh(shared: &Shared, job: &JobRecord) -> Result<()> {
         }
         return Ok(());
     }
-    if batch.version == 0 || batch.step < BatchStep::Creating {
+    if batch.version == 0 || !batch.may_be_there() {
         return Ok(());
     }
     let looked = look(shared, &batch).await;
@@ -354,7 +345,7 @@ async fn look(shared: &Shared, batch: &BatchRecord) -> Look {
         Some(id) => provider.get(id).await.map(Some),
         None => {
             let file = batch.input_file.as_deref().unwrap_or_default();
-            provider.find_created(&batch.tag, file, searched_since(batch)).await
+            provider.find_created(&batch.tag, file, lost::searched_since(batch)).await
         }
     };
     match told {
@@ -363,11 +354,6 @@ async fn look(shared: &Shared, batch: &BatchRecord) -> Look {
         Err(ProviderError::NotFound { .. }) => Look::Gone,
         Err(error) => Look::Failed(error),
     }
-}
-
-/// From when on a provider's list is searched for a batch that may be there.
-pub(super) fn searched_since(batch: &BatchRecord) -> i64 {
-    batch.create_begun_at.map_or(0, |at| at.0 - CLOCK_SKEW)
 }
 
 async fn store(shared: &Shared, job: JobId, looked: &Look) -> Result<()> {
@@ -416,6 +402,37 @@ pub(super) async fn change(
     }
 }
 
+/// What became of a creation whose answer was lost. The record as it is then.
+pub(super) enum Surfaced {
+    Found(Box<BatchRecord>),
+    /// It cannot come any more.
+    Never(Box<BatchRecord>),
+    /// The provider could not be asked; the record says why.
+    Unknown(Box<BatchRecord>),
+}
+
+/// Looks for a batch whose creation got no answer, as long as it may come, and stores what is known then.
+pub(super) async fn surfaced(shared: &Shared, batch: &BatchRecord) -> Result<Surfaced> {
+    let (job, deadline) = (batch.job_id, shared.deadline(&batch.provider));
+    let known = |changed: Option<BatchRecord>| Box::new(changed.unwrap_or_else(|| batch.clone()));
+    let Some(sent) = batch.create_sent_at else { return Ok(Surfaced::Never(known(None))) };
+    Ok(match lost::look_out(shared, batch, sent).await {
+        Ok(Some(told)) => Surfaced::Found(known(change(shared, job, |batch| absorb(batch, &told, deadline)).await?)),
+        Ok(None) => {
+            let never = change(shared, job, |batch| {
+                batch.create_sent_at = None;
+                batch.cancel_result = Some(CancelResult::NeverAppeared);
+                batch.last_error = None;
+            });
+            Surfaced::Never(known(never.await?))
+        }
+        Err(error) => {
+            let words = error.to_string();
+            Surfaced::Unknown(known(change(shared, job, |batch| batch.last_error = Some(words.clone())).await?))
+        }
+    })
+}
+
 /// A run that was given up: the provider is asked to cancel, then how it stands, until it is over.
 pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence> {
     let Some(mut batch) = shared.store.batch(run.job_id).await? else {
@@ -423,8 +440,19 @@ pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence
         return Ok(Notes::of(&fresh).nothing_running(&fresh));
     };
     let mut notes = Notes::of(&batch);
-    if batch.step < BatchStep::Creating {
+    if !batch.may_be_there() {
         return Ok(notes.nothing_running(&batch));
+    }
+    if batch.batch_id.is_none() {
+        match surfaced(shared, &batch).await? {
+            Surfaced::Found(found) => batch = *found,
+            Surfaced::Never(batch) => return Ok(notes.nothing_running(&batch)),
+            Surfaced::Unknown(batch) => return Ok(notes.unconfirmed(&batch)),
+        }
+    }
+    if batch.state.is_terminal() {
+        // It has said so, and nothing changes that: it may have been deleted there since.
+        return Ok(notes.proof(&batch, cancel_result(&batch)));
     }
     let begun = Instant::now();
     let mut sent = false;
@@ -434,14 +462,7 @@ pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence
         store(shared, run.job_id, &looked).await?;
         batch = shared.store.batch(run.job_id).await?.unwrap_or(batch);
         match looked {
-            // A list may lag behind.
-            Look::None if begun.elapsed() < LIST_LAG => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(CANCEL_LONGEST);
-                continue;
-            }
-            Look::None => return Ok(notes.nothing_running(&batch)),
-            Look::Failed(_) | Look::Gone => return Ok(notes.unconfirmed(&batch)),
+            Look::Failed(_) | Look::Gone | Look::None => return Ok(notes.unconfirmed(&batch)),
             Look::Told(_) => {}
         }
         notes.answered(&batch);
@@ -477,6 +498,7 @@ pub(super) fn absorb(batch: &mut BatchRecord, told: &Batch, deadline: Duration) 
     batch.step = batch.step.max(BatchStep::Created);
     // A mixed-up answer does not take the handle away.
     batch.batch_id.get_or_insert_with(|| told.id.clone());
+    batch.create_sent_at = None;
     batch.state = state_of(told.state);
     batch.raw_state = Some(told.raw_state.clone()).filter(|word| !word.is_empty());
     keep(&mut batch.model, told.model.clone());
