@@ -14,7 +14,6 @@ use tokio::io::AsyncWriteExt as _;
 use self::wire_types::{batch, inline_lines, remote_file};
 use crate::{
     Batch, CancelAnswer, Capabilities, Create, Deletion, Error, Page, Provider, RemoteFile, Result, Settings, Source,
-    UnixMillis,
     http::{Http, unclear_if_sent},
     pages::{self, Cursors},
     provider::check_tag,
@@ -147,17 +146,6 @@ impl Provider for Gemini {
         let url = self.http.url([self.version.as_str(), "models", &format!("{model}:{verb}")])?;
         let answer = self.http.once(self.http.request(Method::POST, url).json(&body)).await.map_err(unclear_if_sent)?;
         batch(&answer).ok_or_else(|| unclear_if_sent(garbage("a batch without a name")))
-    }
-
-    async fn find_by_tag(&self, tag: &str, since: UnixMillis) -> Result<Option<Batch>> {
-        pages::find(self, since, |batch| batch.tag.as_deref() == Some(tag)).await
-    }
-
-    async fn find_created(&self, tag: &str, input_file: &str, since: UnixMillis) -> Result<Option<Batch>> {
-        let is_it = |batch: &Batch| {
-            batch.tag.as_deref() == Some(tag) || batch.input_file.as_deref().is_some_and(|file| file == input_file)
-        };
-        pages::find(self, since, is_it).await
     }
 
     async fn get(&self, id: &str) -> Result<Batch> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Batch, BatchError, CancelAnswer, Capabilities, Counts, Create, Deletion, Error, Outputs, Page, Provider,
-    RemoteFile, Result, Settings, Source, State, UnixMillis, Usage,
+    RemoteFile, Result, Settings, Source, State, Usage,
     http::{Http, pause_before_next, pauses, unclear_if_sent},
     pages::{self, Cursors},
     provider::check_tag,
@@ -159,17 +159,6 @@ impl Provider for Openai {
         let request = self.http.request(Method::POST, self.http.url(["batches"])?).json(&body);
         let answer = self.http.once(request).await.map_err(unclear_if_sent)?;
         batch(&answer).ok_or_else(|| unclear_if_sent(garbage("a batch without an id")))
-    }
-
-    async fn find_by_tag(&self, tag: &str, since: UnixMillis) -> Result<Option<Batch>> {
-        pages::find(self, since, |batch| batch.tag.as_deref() == Some(tag)).await
-    }
-
-    async fn find_created(&self, tag: &str, input_file: &str, since: UnixMillis) -> Result<Option<Batch>> {
-        let is_it = |batch: &Batch| {
-            batch.tag.as_deref() == Some(tag) || batch.input_file.as_deref().is_some_and(|file| file == input_file)
-        };
-        pages::find(self, since, is_it).await
     }
 
     async fn get(&self, id: &str) -> Result<Batch> {
