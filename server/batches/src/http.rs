@@ -306,21 +306,11 @@ pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
 
 /// How long to wait before the next try, if there is one.
 pub(crate) fn pause_before_next(error: &Error, pauses: &mut impl Iterator<Item = Duration>) -> Option<Duration> {
-    let asked = match error {
-        Error::Connect { .. } => None,
-        Error::RateLimited { retry_after, .. } | Error::Unavailable { retry_after, .. } => *retry_after,
-        // A certificate does not mend within seconds, and an answer that is no JSON seldom.
-        Error::Tls { .. }
-        | Error::Garbage { .. }
-        | Error::KeyMissing(_)
-        | Error::KeyRejected { .. }
-        | Error::NotFound { .. }
-        | Error::Refused { .. }
-        | Error::Unclear(_)
-        | Error::Unsupported(_)
-        | Error::Unusable(_)
-        | Error::Io { .. } => return None,
-    };
+    // A certificate does not mend within seconds, and an answer that is no JSON seldom.
+    if !error.is_transient() || matches!(error, Error::Tls { .. } | Error::Garbage { .. }) {
+        return None;
+    }
+    let asked = error.retry_after();
     if asked.is_some_and(|asked| asked > LONGEST_PAUSE) {
         return None;
     }
