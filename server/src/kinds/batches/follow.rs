@@ -28,6 +28,8 @@ use crate::{
 /// Pauses between two questions, by age.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
+/// Of a second, for each batch that is followed: so many questions are asked in it at most.
+const EACH: Duration = Duration::from_millis(20);
 /// While it is being cancelled.
 const CANCEL_SHORTEST: Duration = Duration::from_millis(300);
 const CANCEL_LONGEST: Duration = Duration::from_secs(10);
@@ -44,6 +46,8 @@ const PROOF_PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Default)]
 struct Cancel {
     sent: Option<Instant>,
+    /// It may have been heard, though its answer could not be read.
+    may_be_heard: bool,
     looks: u32,
 }
 
@@ -164,11 +168,12 @@ impl Life {
 
     /// The provider has said several times that there is no such batch.
     async fn believe_gone(&mut self) -> Flow<()> {
+        self.change(|batch| batch.gone = true).await?;
+        // A new one may come to be known yet.
         let is_young = self.batch.created_at.is_some_and(|at| now().millis_since(at) < 30_000);
         if is_young {
             return Ok(());
         }
-        self.change(|batch| batch.gone = true).await?;
         if self.ordered() == Stop::No {
             let name = &self.batch.provider;
             return Err(Halt::Failed(format!(
@@ -187,7 +192,7 @@ impl Life {
             self.natural_pause()
         };
         let missed = Duration::from_secs(1 << self.misses.min(6));
-        let pause = jittered(if self.misses > 0 { own.max(missed).min(LONGEST) } else { own });
+        let pause = jittered(if self.misses > 0 { own.max(missed.min(LONGEST)) } else { own });
         self.remember(pause);
         let heed = if cancelling { Heed::Force } else { Heed::Cancel };
         let rest = async {
@@ -205,7 +210,7 @@ impl Life {
 
     fn natural_pause(&self) -> Duration {
         let age = self.batch.created_at.map_or(0, |at| now().millis_since(at)).max(0);
-        (Duration::from_millis(age.unsigned_abs()) / 10).clamp(SHORTEST, LONGEST)
+        natural_pause(Duration::from_millis(age.unsigned_abs()), self.shared.followed().len())
     }
 
     fn remember(&self, pause: Duration) {
@@ -223,7 +228,8 @@ impl Life {
 
     /// Asks the provider to cancel, and again now and then while nothing shows that it was heard.
     async fn cancel(&mut self, cancel: &mut Cancel) -> Flow<()> {
-        let is_heard = self.batch.state == BatchState::Cancelling && self.batch.cancel_sent_at.is_some();
+        let was_sent = self.batch.cancel_sent_at.is_some() || cancel.may_be_heard;
+        let is_heard = self.batch.state == BatchState::Cancelling && was_sent;
         let is_fresh = cancel.sent.is_some_and(|sent| sent.elapsed() < CANCEL_AGAIN);
         if is_heard || is_fresh {
             return Ok(());
@@ -262,6 +268,8 @@ impl Life {
                 Ok(())
             }
             Err(error) => {
+                // Asked again soon: it is harmless, and who did not hear it goes on and bills.
+                cancel.may_be_heard |= matches!(error, ProviderError::Garbage { .. });
                 self.misses = self.misses.saturating_add(1);
                 self.note_error(&error).await
             }
@@ -294,6 +302,11 @@ impl Life {
     pub(super) fn deadline(&self) -> Duration {
         self.shared.deadline(&self.batch.provider)
     }
+}
+
+/// By age; and so long that each of many gets its turn: a thousand new ones would be a thousand questions a second.
+fn natural_pause(age: Duration, followed: usize) -> Duration {
+    (age / 10).clamp(SHORTEST, LONGEST).max(EACH * u32::try_from(followed).unwrap_or(u32::MAX))
 }
 
 /// How a cancel met a batch that is over.
@@ -562,5 +575,17 @@ pub(crate) fn state_of(state: State) -> BatchState {
         State::Expired => BatchState::Expired,
         State::Cancelled => BatchState::Cancelled,
         State::Unknown => BatchState::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_asked_for_by_its_age_and_many_take_turns() {
+        let pause = |age, followed| natural_pause(Duration::from_secs(age), followed).as_secs();
+        assert_eq!([pause(0, 1), pause(100, 1), pause(3_600, 1)], [1, 10, 60]);
+        assert_eq!([pause(0, 1_000), pause(3_600, 1_000), pause(0, 10_000)], [20, 60, 200]);
     }
 }
