@@ -51,8 +51,7 @@ pub(crate) struct Gemini {
 impl Gemini {
     pub(crate) fn new(settings: &Settings) -> Result<Gemini> {
         let http = Http::new(settings, ("x-goog-api-key", ""), &[])?;
-        let version = settings.api_version.clone().unwrap_or_else(|| "v1beta".to_owned());
-        Ok(Gemini { http, version, capabilities: settings.capabilities() })
+        Ok(Gemini { http, version: settings.api_version().to_owned(), capabilities: settings.capabilities() })
     }
 
     /// `/{version}/{collection}/{id}{verb}`; `name` may come with its collection before it.
@@ -73,7 +72,7 @@ impl Gemini {
         let mut url = self.http.url([self.version.as_str(), "files"])?;
         url.query_pairs_mut().append_pair("pageSize", PAGE).extend_pairs(cursor.map(|token| ("pageToken", token)));
         let answer = self.http.get(&url).await?;
-        Ok((wire::items(&answer, "files").to_vec(), wire::text(&answer, "nextPageToken")))
+        Ok((wire::list(&answer, "files", true)?.to_vec(), wire::text(&answer, "nextPageToken")))
     }
 
     /// The newest file of which `is_it` holds.
@@ -156,7 +155,7 @@ impl Provider for Gemini {
         let url = self.url("batches", id, ":cancel")?;
         match self.http.again(|| self.http.request(Method::POST, url.clone()).json(&json!({}))).await {
             // Not even a state is in the answer.
-            Ok(_) | Err(Error::Garbage { .. }) => Ok(CancelAnswer::Asked(None)),
+            Ok(_) => Ok(CancelAnswer::Asked(None)),
             Err(Error::Refused { status, message, .. }) => Ok(CancelAnswer::Refused { status, message }),
             Err(error) => Err(error),
         }
@@ -166,7 +165,7 @@ impl Provider for Gemini {
         let mut url = self.http.url([self.version.as_str(), "batches"])?;
         url.query_pairs_mut().append_pair("pageSize", PAGE).extend_pairs(cursor.map(|token| ("pageToken", token)));
         let answer = self.http.get(&url).await?;
-        let listed = wire::items(&answer, "operations");
+        let listed = wire::list(&answer, "operations", true)?;
         let next = wire::text(&answer, "nextPageToken");
         Ok(pages::page(listed.iter().filter_map(batch).collect(), next, cursor, listed.is_empty()))
     }

@@ -125,7 +125,8 @@ impl Provider for Openai {
                 Err(Error::NotFound { .. } | Error::Refused { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            let files = wire::items(&answer, "data");
+            // Nor is every answer a list; a file that is sent twice costs nothing.
+            let Ok(files) = wire::list(&answer, "data", false) else { return Ok(None) };
             let found = files.iter().find(|file| {
                 wire::text(file, "filename").as_deref() == Some(name)
                     && wire::count(file, "bytes").is_none_or(|there| there == bytes)
@@ -171,8 +172,6 @@ impl Provider for Openai {
         match self.http.again(|| self.http.request(Method::POST, url.clone())).await {
             Ok(answer) => Ok(CancelAnswer::Asked(batch(&answer).map(Box::new))),
             Err(Error::Refused { status, message, .. }) => Ok(CancelAnswer::Refused { status, message }),
-            // It has taken it: what it said about it is seen at the next look.
-            Err(Error::Garbage { .. }) => Ok(CancelAnswer::Asked(None)),
             Err(error) => Err(error),
         }
     }
@@ -181,7 +180,7 @@ impl Provider for Openai {
         let mut url = self.http.url(["batches"])?;
         url.query_pairs_mut().append_pair("limit", PAGE).extend_pairs(cursor.map(|after| ("after", after)));
         let answer = self.http.get(&url).await?;
-        let listed = wire::items(&answer, "data");
+        let listed = wire::list(&answer, "data", false)?;
         let next = next_cursor(&answer, cursor);
         Ok(pages::page(listed.iter().filter_map(batch).collect(), next, cursor, listed.is_empty()))
     }

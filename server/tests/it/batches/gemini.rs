@@ -171,3 +171,30 @@ async fn results_that_come_late_or_as_a_page_of_a_proxy_are_fetched_again() {
         assert_eq!((&job["phase"], &job["progress"]["succeeded"]), (&json!("completed"), &json!(2)), "{status}: {job}");
     }
 }
+
+/// Deletes a batch behind the server's back.
+async fn delete_there(place: &Place, batch: &Value) {
+    let url = format!("{}/v1beta/{}", place.gemini.base_url(), batch.as_str().unwrap());
+    let client = batches::client_builder("http://").build().unwrap();
+    assert!(client.delete(url).header("x-goog-api-key", KEY).send().await.unwrap().status().is_success());
+}
+
+#[tokio::test]
+async fn a_batch_that_is_gone_there_is_told_as_gone_and_never_as_cancelled() {
+    let place = Place::new().await;
+    let over = place.submit(1).await;
+    let job = place.over(&over).await;
+    delete_there(&place, &job["batch"]["batch_id"]).await;
+    let job = place.server.post(&format!("/api/jobs/{over}/refresh"), &json!({})).await.body;
+    assert_eq!((&job["phase"], &job["batch"]["gone"]), (&json!("completed"), &json!(true)), "{job}");
+
+    place.gemini.live(Life::Hold);
+    let live = place.submit(1).await;
+    let job = place.server.wait_for(&live, |job| job["batch"]["batch_id"].is_string()).await;
+    delete_there(&place, &job["batch"]["batch_id"]).await;
+    place.server.wait_for(&live, |job| job["batch"]["gone"] == true).await;
+    place.server.cancel(&live, json!({})).await;
+    let not_known = |job: &Value| job["waiting"].to_string().contains("not known");
+    let job = place.server.wait_for(&live, not_known).await;
+    assert_eq!(job["phase"], "cancelling", "whether it runs is not known: {job}");
+}
