@@ -245,7 +245,7 @@ pub enum CancelResult {
     FinishedAnyway,
     /// It had ended before the request came.
     AlreadyFinished,
-    /// Nothing had been sent: there was nothing to cancel.
+    /// None had been made: there was nothing to cancel. (Its file may have been sent.)
     NeverSent,
     /// Its creation got no answer, and it never showed in the provider's list.
     NeverAppeared,
@@ -261,7 +261,7 @@ impl CancelResult {
                 "The batch finished anyway: the provider took the cancel and was done before it took effect."
             }
             CancelResult::AlreadyFinished => "The batch had already finished when the cancel reached the provider.",
-            CancelResult::NeverSent => "Nothing had been sent to the provider.",
+            CancelResult::NeverSent => "No batch had been made at the provider.",
             CancelResult::NeverAppeared => {
                 "The provider never answered to the creation of the batch, and its list showed none for as long as one \
                  may come late."

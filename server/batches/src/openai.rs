@@ -6,6 +6,7 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use reqwest::{
     Body, Method, Url,
+    header::CONTENT_LENGTH,
     multipart::{Form, Part},
 };
 use serde_json::{Value, json};
@@ -169,7 +170,8 @@ impl Provider for Openai {
 
     async fn cancel(&self, id: &str) -> Result<CancelAnswer> {
         let url = self.http.url(["batches", id, "cancel"])?;
-        match self.http.again(|| self.http.request(Method::POST, url.clone())).await {
+        // Some refuse a POST that does not say how long it is.
+        match self.http.again(|| self.http.request(Method::POST, url.clone()).header(CONTENT_LENGTH, 0)).await {
             Ok(answer) => Ok(CancelAnswer::Asked(batch(&answer).map(Box::new))),
             Err(Error::Refused { status, message, .. }) => Ok(CancelAnswer::Refused { status, message }),
             Err(error) => Err(error),

@@ -24,8 +24,8 @@ use crate::{
 
 /// Tries while a cancelled job waits: the proof is here, only results are missing.
 const TRIES_IN_CANCEL: u32 = 8;
-/// Tries at work; with pauses of up to a minute this is hours.
-const TRIES_AT_WORK: u32 = 300;
+/// Tries at work; with pauses of up to a minute this is a day. Providers keep results for weeks.
+const TRIES_AT_WORK: u32 = 1_500;
 /// Tries to fetch the requests of an adopted batch.
 const TRIES_FOR_REQUESTS: u32 = 5;
 /// Looks for results that a finished batch does not name yet.
