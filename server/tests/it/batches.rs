@@ -5,6 +5,7 @@ mod crashes;
 mod gemini;
 mod life;
 mod lost;
+mod manners;
 mod orphans;
 mod provider;
 
