@@ -294,8 +294,7 @@ async fn remove(core: &Arc<Core>, id: JobId) -> Result<()> {
     }
     let unproven = core.store.unconfirmed_runs(id).await?;
     let unproven = look_again(core, unproven, core.registered_grace(&job)).await;
-    let Some(elsewhere) = withdraw(core, &receipt).await? else { return Ok(()) };
-    let unproven = look_after(core, &receipt, unproven).await?;
+    let Some((elsewhere, unproven)) = withdraw_and_look(core, &receipt, unproven).await? else { return Ok(()) };
     let failures = remove_files(core, &receipt).await?;
     if core.stopping.is_cancelled() {
         return Ok(());
@@ -323,6 +322,27 @@ async fn withdraw(core: &Arc<Core>, receipt: &Receipt) -> Result<Option<Vec<Left
         left = kind.withdraw(receipt.job_id) => left.map(Some),
         () = core.stopping.cancelled() => Ok(None),
     }
+}
+
+/// The same, and what is still unproven then: where it took long, what goes on elsewhere was waited for, and may be known
+/// now. What is proven to be over after that can be taken away at last.
+async fn withdraw_and_look(
+    core: &Arc<Core>,
+    receipt: &Receipt,
+    unproven: Vec<OpenRun>,
+) -> Result<Option<(Vec<Leftover>, Vec<OpenRun>)>> {
+    let begun = Instant::now();
+    let Some(elsewhere) = withdraw(core, receipt).await? else { return Ok(None) };
+    // It waited for no news.
+    if unproven.is_empty() || begun.elapsed() < LOOK_PATIENCE {
+        return Ok(Some((elsewhere, unproven)));
+    }
+    let before = unproven.len();
+    let unproven = look_again(core, unproven, leases::DEFAULT_GRACE).await;
+    if unproven.len() == before {
+        return Ok(Some((elsewhere, unproven)));
+    }
+    Ok(withdraw(core, receipt).await?.map(|elsewhere| (elsewhere, unproven)))
 }
 
 /// Moves what is kept, removes the rest.
@@ -383,14 +403,6 @@ async fn look_again(core: &Arc<Core>, runs: Vec<OpenRun>, grace: Duration) -> Ve
     unproven
 }
 
-/// What goes on elsewhere was asked about, and for long, while it was taken away: that may be the proof that was missing.
-async fn look_after(core: &Arc<Core>, receipt: &Receipt, unproven: Vec<OpenRun>) -> Result<Vec<OpenRun>> {
-    if unproven.is_empty() || !core.kind(receipt.kind)?.follows() {
-        return Ok(unproven);
-    }
-    Ok(look_again(core, unproven, leases::DEFAULT_GRACE).await)
-}
-
 async fn look_for(core: &Arc<Core>, run: &OpenRun, grace: Duration) -> Result<Option<app::model::StopEvidence>> {
     if run.instance != core.worker.instance || core.holds(run.run_id) {
         return Ok(None);
@@ -436,8 +448,7 @@ pub(super) async fn retry(core: &Arc<Core>, actor: &Actor, id: JobId) -> Result<
     let Some(_guard) = core.removing.take(id) else { return Ok(receipt) };
     let unproven = core.store.unproven_of_removal(id).await?;
     let unproven = look_again(core, unproven, leases::DEFAULT_GRACE).await;
-    let Some(elsewhere) = withdraw(core, &receipt).await? else { return Ok(receipt) };
-    let unproven = look_after(core, &receipt, unproven).await?;
+    let Some((elsewhere, unproven)) = withdraw_and_look(core, &receipt, unproven).await? else { return Ok(receipt) };
     let failures = remove_files(core, &receipt).await?;
     receipt.retries += 1;
     complete(core, &mut receipt, &failures, elsewhere, &unproven).await?;
