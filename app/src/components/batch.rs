@@ -101,7 +101,11 @@ fn notices(batch: &BatchView) -> AnyView {
     let error = batch
         .last_error
         .clone()
-        .map(|error| notice("partial", "warning", format!("The last question got no answer: {error}").into_any()));
+        .map(|error| match batch.batch_id {
+            Some(_) => format!("The last question got no answer: {error}"),
+            None => error,
+        })
+        .map(|error| notice("partial", "warning", error.into_any()));
     let faults = batch
         .faults
         .iter()

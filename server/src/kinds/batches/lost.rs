@@ -89,9 +89,11 @@ impl Life {
 
     async fn tell_of_looking(&mut self, looks: &Looks) -> Flow<()> {
         let until = looks.sent.plus_millis(i64::try_from(looks.window.as_millis()).unwrap_or(i64::MAX));
-        let then = "after that none is there, and one is made anew unless the job is cancelled";
-        let words =
-            format!("whether the batch was made is not known; it is looked for in the list until {until}, {then}.");
+        let then = if self.ordered() == Stop::No { "then another is made" } else { "then none is there" };
+        let words = format!(
+            "Whether the batch was made is not known: its creation got no answer. It is looked for in the provider's list \
+             until {until}; {then}."
+        );
         self.change(|batch| batch.last_error = Some(words.clone())).await
     }
 }
