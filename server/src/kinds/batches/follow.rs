@@ -39,6 +39,9 @@ const CANCEL_AGAIN: Duration = Duration::from_secs(60);
 const ABSENCES: u32 = 4;
 /// What a forced end still tries, in all: the job is given up after five seconds.
 const LAST_TRY: Duration = Duration::from_secs(4);
+/// Characters of a provider's word for a state, and of what it says is wrong.
+const LONGEST_WORD: usize = 100;
+const LONGEST_FAULT: usize = 1_000;
 /// How long a look for what was given up goes on.
 const PROOF_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -512,8 +515,11 @@ pub(super) fn absorb(batch: &mut BatchRecord, told: &Batch, deadline: Duration) 
     // A mixed-up answer does not take the handle away.
     batch.batch_id.get_or_insert_with(|| told.id.clone());
     batch.create_sent_at = None;
-    batch.state = state_of(told.state);
-    batch.raw_state = Some(told.raw_state.clone()).filter(|word| !word.is_empty());
+    // What is over stays over: an answer from before comes from a part of the provider that lags behind.
+    if told.state.is_terminal() || !batch.state.is_terminal() {
+        batch.state = state_of(told.state);
+        batch.raw_state = Some(shortened(&told.raw_state, LONGEST_WORD)).filter(|word| !word.is_empty());
+    }
     keep(&mut batch.model, told.model.clone());
     keep(&mut batch.endpoint, told.endpoint.clone());
     keep(&mut batch.counts, told.counts.map(counts_of));
@@ -536,12 +542,17 @@ pub(super) fn absorb(batch: &mut BatchRecord, told: &Batch, deadline: Duration) 
     }
     let fault = |error: &batches::BatchError| BatchFault {
         code: error.code.clone(),
-        message: error.message.clone(),
+        message: shortened(&error.message, LONGEST_FAULT),
         line: error.line,
     };
     batch.faults = told.errors.iter().take(100).map(fault).collect();
     batch.gone = false;
     batch.last_error = None;
+}
+
+/// A provider may say anything, at any length.
+fn shortened(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 /// What a provider leaves out is not unknown again.
@@ -587,5 +598,30 @@ mod tests {
         let pause = |age, followed| natural_pause(Duration::from_secs(age), followed).as_secs();
         assert_eq!([pause(0, 1), pause(100, 1), pause(3_600, 1)], [1, 10, 60]);
         assert_eq!([pause(0, 1_000), pause(3_600, 1_000), pause(0, 10_000)], [20, 60, 200]);
+    }
+
+    #[test]
+    fn what_is_over_stays_over_whatever_a_late_answer_says() {
+        let mut batch = BatchRecord::new(JobId(1), "openai", app::model::ProviderKind::Openai);
+        let told = |word: &str| Batch {
+            id: "batch_1".to_owned(),
+            state: State::from_word(word),
+            raw_state: word.to_owned(),
+            ..Batch::default()
+        };
+        for (word, state) in [
+            ("in_progress", BatchState::Running),
+            ("validating", BatchState::Queued),
+            ("cancelled", BatchState::Cancelled),
+            ("cancelling", BatchState::Cancelled),
+            ("", BatchState::Cancelled),
+            ("completed", BatchState::Succeeded),
+        ] {
+            absorb(&mut batch, &told(word), LONGEST);
+            assert_eq!(batch.state, state, "{word}");
+        }
+        assert_eq!(batch.raw_state.as_deref(), Some("completed"));
+        absorb(&mut batch, &told(&"failed".repeat(1_000)), LONGEST);
+        assert!(batch.raw_state.is_some_and(|word| word.len() <= LONGEST_WORD));
     }
 }
