@@ -206,7 +206,7 @@ impl Life {
         if !may_pass || tries >= most {
             return Err(Halt::Failed(error.to_string()));
         }
-        self.pause(Heed::Force, error).await
+        self.rest_after(error).await
     }
 
     /// How often what the provider does not show yet is looked for.
@@ -253,7 +253,7 @@ impl Life {
                     break;
                 }
                 Err(error) if error.is_transient() && tries < TRIES_FOR_REQUESTS => {
-                    self.pause(Heed::Force, &error).await?;
+                    self.rest_after(&error).await?;
                 }
                 Err(error) => {
                     self.say(error.to_string()).await;

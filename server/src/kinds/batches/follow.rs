@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::{
     Shared,
     evidence::{Notes, waiting_for},
-    life::{Flow, Halt, Heed, Life, jittered},
+    life::{Flow, Halt, Heed, LONGEST_REST, Life, jittered},
     lost,
 };
 use crate::{
@@ -75,7 +75,10 @@ impl Life {
             match self.ask().await? {
                 Ok(()) => absences = 0,
                 Err(ProviderError::NotFound { .. }) => absences += 1,
-                Err(error) => self.note_error(&error).await?,
+                Err(error) => {
+                    self.asked_rest = error.retry_after();
+                    self.note_error(&error).await?;
+                }
             }
             if absences >= ABSENCES {
                 self.believe_gone().await?;
@@ -195,7 +198,10 @@ impl Life {
             self.natural_pause()
         };
         let missed = Duration::from_secs(1 << self.misses.min(6));
-        let pause = jittered(if self.misses > 0 { own.max(missed.min(LONGEST)) } else { own });
+        let own = if self.misses > 0 { own.max(missed.min(LONGEST)) } else { own };
+        // Somebody waits for a cancel, and each minute of it costs.
+        let longest = if cancelling { LONGEST } else { LONGEST_REST };
+        let pause = jittered(own.max(self.asked_rest.take().unwrap_or_default().min(longest)));
         self.remember(pause);
         let heed = if cancelling { Heed::Force } else { Heed::Cancel };
         let rest = async {
@@ -272,6 +278,7 @@ impl Life {
             }
             Err(error) => {
                 // Asked again soon: it is harmless, and who did not hear it goes on and bills.
+                self.asked_rest = error.retry_after();
                 cancel.may_be_heard |= matches!(error, ProviderError::Garbage { .. });
                 self.misses = self.misses.saturating_add(1);
                 self.note_error(&error).await

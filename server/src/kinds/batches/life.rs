@@ -21,6 +21,9 @@ const STORE_AGAIN: Duration = Duration::from_millis(250);
 /// Longest pause after answers that did not come.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// Longest rest that a provider gets when it asks for one, while nobody waits for a cancel.
+pub(super) const LONGEST_REST: Duration = Duration::from_hours(1);
+
 /// Why a run does not go on.
 pub(super) enum Halt {
     /// This process lets go of it; the next one takes it up.
@@ -63,6 +66,8 @@ pub(super) struct Life {
     pub(super) notes: Notes,
     /// Answers in a row that did not come.
     pub(super) misses: u32,
+    /// How long the provider wants to be left alone.
+    pub(super) asked_rest: Option<Duration>,
     /// What the job was last said to wait for, while it is being cancelled.
     pub(super) told_waiting: Option<String>,
 }
@@ -83,8 +88,18 @@ impl Life {
         };
         let notes = Notes::of(&batch);
         let shared = shared.clone();
-        let mut life =
-            Life { shared, place, unit: claimed.unit, worker, stop, batch, notes, misses: 0, told_waiting: None };
+        let mut life = Life {
+            shared,
+            place,
+            unit: claimed.unit,
+            worker,
+            stop,
+            batch,
+            notes,
+            misses: 0,
+            asked_rest: None,
+            told_waiting: None,
+        };
         let end = life.live().await;
         life.outcome(end).await
     }
@@ -191,16 +206,17 @@ impl Life {
     }
 
     /// A pause after an answer that did not come.
-    pub(super) async fn pause(&mut self, heed: Heed, error: &ProviderError) -> Flow<()> {
+    pub(super) async fn rest_after(&mut self, error: &ProviderError) -> Flow<()> {
         let pause = self.missed(error);
-        self.unless(heed, tokio::time::sleep(pause)).await
+        self.rest(pause).await
     }
 
     /// Counts an answer that did not come. The pause after it: as the provider says, or longer each time.
     pub(super) fn missed(&mut self, error: &ProviderError) -> Duration {
         self.misses = self.misses.saturating_add(1);
         let own = Duration::from_secs(1 << self.misses.min(6)).min(LONGEST_PAUSE);
-        jittered(error.retry_after().unwrap_or(own).min(Duration::from_mins(2)))
+        let longest = if self.ordered() == Stop::No { LONGEST_REST } else { LONGEST_PAUSE };
+        jittered(error.retry_after().unwrap_or(own).min(longest))
     }
 
     // ---- the record ----

@@ -113,7 +113,7 @@ impl Life {
             Err(error) if error.is_transient() || matches!(error, ProviderError::Unclear(_)) => {
                 *may_be_there = true;
                 self.note_error(&error).await?;
-                self.pause(Heed::Cancel, &error).await
+                self.rest_after(&error).await
             }
             Err(error) => {
                 self.note_error(&error).await?;
@@ -152,7 +152,7 @@ impl Life {
             Err(error) if error.is_transient() => {
                 self.change(|batch| batch.create_sent_at = None).await?;
                 self.note_error(&error).await?;
-                self.pause(Heed::Cancel, &error).await
+                self.rest_after(&error).await
             }
             Err(error) => {
                 self.note_error(&error).await?;

@@ -126,3 +126,25 @@ async fn a_refused_upload_fails_the_job_with_the_services_words_and_sends_nothin
     assert!(units.text().contains("File is too large for you."), "{}", units.text());
     assert_eq!(place.openai.faults.count(&Method::POST, ""), 1);
 }
+
+#[tokio::test]
+async fn a_service_that_wants_a_long_rest_gets_it_until_somebody_asks_now() {
+    let place = Place::new(Manners::default()).await;
+    let rest = Fault::Answer(429, vec![("retry-after", "600".to_owned())], String::new());
+    place.openai.faults.script(Method::GET, "/v1/batches/batch_", 1, rest);
+    let id = place.submit(1).await;
+    let at = |job: &Value, field: &str| {
+        let text = job["batch"][field].as_str()?;
+        Some(humantime::parse_rfc3339_weak(text).unwrap())
+    };
+    let rests = |job: &Value| {
+        let times = at(job, "asked_at").zip(at(job, "next_ask_at"));
+        times.is_some_and(|(asked, next)| next.duration_since(asked).is_ok_and(|rest| rest.as_secs() > 500))
+    };
+    let job = place.server.wait_for(&id, rests).await;
+    assert!(job["batch"]["last_error"].as_str().unwrap().contains("slow down"), "{job}");
+    let refreshed = place.server.post(&format!("/api/jobs/{id}/refresh"), &json!({})).await;
+    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    let job = place.over(&id).await;
+    assert_eq!(job["phase"], "completed", "{job}");
+}
