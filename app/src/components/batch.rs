@@ -79,7 +79,9 @@ fn notices(batch: &BatchView) -> AnyView {
     let cancel = batch.cancel_result.map(|result| {
         let (tone, symbol) = match result {
             CancelResult::Cancelled | CancelResult::NeverSent => ("proof", "proof"),
-            CancelResult::FinishedAnyway | CancelResult::AlreadyFinished => ("active", "info"),
+            CancelResult::FinishedAnyway | CancelResult::AlreadyFinished | CancelResult::NeverAppeared => {
+                ("active", "info")
+            }
         };
         notice(tone, symbol, result.sentence().into_any())
     });
@@ -99,7 +101,11 @@ fn notices(batch: &BatchView) -> AnyView {
     let error = batch
         .last_error
         .clone()
-        .map(|error| notice("partial", "warning", format!("The last question got no answer: {error}").into_any()));
+        .map(|error| match batch.batch_id {
+            Some(_) => format!("The last question got no answer: {error}"),
+            None => error,
+        })
+        .map(|error| notice("partial", "warning", error.into_any()));
     let faults = batch
         .faults
         .iter()
@@ -171,8 +177,8 @@ fn asked(session: Session, batch: &BatchView) -> Option<AnyView> {
     let last = batch.asked_at?;
     let next = batch.next_ask_at.map(|next| {
         let wait = move || {
-            let left = next.millis_since(session.now.get()).max(0) / 1_000;
-            session.mounted.get().then(|| format!(", again in {left} s"))
+            let left = next.millis_since(session.now.get()) / 1_000;
+            (session.mounted.get() && left > 0).then(|| format!(", again in {left} s"))
         };
         view! { {wait} }
     });

@@ -245,8 +245,10 @@ pub enum CancelResult {
     FinishedAnyway,
     /// It had ended before the request came.
     AlreadyFinished,
-    /// Nothing had been sent: there was nothing to cancel.
+    /// None had been made: there was nothing to cancel. (Its file may have been sent.)
     NeverSent,
+    /// Its creation got no answer, and it never showed in the provider's list.
+    NeverAppeared,
 }
 
 impl CancelResult {
@@ -259,7 +261,11 @@ impl CancelResult {
                 "The batch finished anyway: the provider took the cancel and was done before it took effect."
             }
             CancelResult::AlreadyFinished => "The batch had already finished when the cancel reached the provider.",
-            CancelResult::NeverSent => "Nothing had been sent to the provider.",
+            CancelResult::NeverSent => "No batch had been made at the provider.",
+            CancelResult::NeverAppeared => {
+                "The provider never answered to the creation of the batch, and its list showed none for as long as one \
+                 may come late."
+            }
         }
     }
 }
@@ -334,7 +340,7 @@ pub struct BatchView {
     pub cancel_sent_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cancel_result: Option<CancelResult>,
-    /// When the provider was asked last, and when it is asked next.
+    /// Detail only: when the provider was asked last, and when it is asked next.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub asked_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none", default)]

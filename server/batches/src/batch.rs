@@ -73,7 +73,7 @@ impl State {
     /// l or two.
     #[must_use]
     pub fn from_word(word: &str) -> State {
-        let word = word.trim().to_ascii_lowercase();
+        let word = word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
         let word = word.strip_prefix("batch_state_").or_else(|| word.strip_prefix("job_state_")).unwrap_or(&word);
         match word {
             "validating" | "queued" | "pending" | "created" => State::Queued,
@@ -172,6 +172,7 @@ mod tests {
             ("validating", State::Queued),
             ("in_progress", State::Running),
             ("IN_PROGRESS", State::Running),
+            ("in-progress", State::Running),
             ("cancelled", State::Cancelled),
             ("canceled", State::Cancelled),
             ("BATCH_STATE_PENDING", State::Queued),

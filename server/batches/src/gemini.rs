@@ -14,7 +14,6 @@ use tokio::io::AsyncWriteExt as _;
 use self::wire_types::{batch, inline_lines, remote_file};
 use crate::{
     Batch, CancelAnswer, Capabilities, Create, Deletion, Error, Page, Provider, RemoteFile, Result, Settings, Source,
-    UnixMillis,
     http::{Http, unclear_if_sent},
     pages::{self, Cursors},
     provider::check_tag,
@@ -52,8 +51,7 @@ pub(crate) struct Gemini {
 impl Gemini {
     pub(crate) fn new(settings: &Settings) -> Result<Gemini> {
         let http = Http::new(settings, ("x-goog-api-key", ""), &[])?;
-        let version = settings.api_version.clone().unwrap_or_else(|| "v1beta".to_owned());
-        Ok(Gemini { http, version, capabilities: settings.capabilities() })
+        Ok(Gemini { http, version: settings.api_version().to_owned(), capabilities: settings.capabilities() })
     }
 
     /// `/{version}/{collection}/{id}{verb}`; `name` may come with its collection before it.
@@ -74,7 +72,7 @@ impl Gemini {
         let mut url = self.http.url([self.version.as_str(), "files"])?;
         url.query_pairs_mut().append_pair("pageSize", PAGE).extend_pairs(cursor.map(|token| ("pageToken", token)));
         let answer = self.http.get(&url).await?;
-        Ok((wire::items(&answer, "files").to_vec(), wire::text(&answer, "nextPageToken")))
+        Ok((wire::list(&answer, "files", true)?.to_vec(), wire::text(&answer, "nextPageToken")))
     }
 
     /// The newest file of which `is_it` holds.
@@ -149,17 +147,6 @@ impl Provider for Gemini {
         batch(&answer).ok_or_else(|| unclear_if_sent(garbage("a batch without a name")))
     }
 
-    async fn find_by_tag(&self, tag: &str, since: UnixMillis) -> Result<Option<Batch>> {
-        pages::find(self, since, |batch| batch.tag.as_deref() == Some(tag)).await
-    }
-
-    async fn find_created(&self, tag: &str, input_file: &str, since: UnixMillis) -> Result<Option<Batch>> {
-        let is_it = |batch: &Batch| {
-            batch.tag.as_deref() == Some(tag) || batch.input_file.as_deref().is_some_and(|file| file == input_file)
-        };
-        pages::find(self, since, is_it).await
-    }
-
     async fn get(&self, id: &str) -> Result<Batch> {
         batch(&self.operation(id).await?).ok_or_else(|| garbage("a batch without a name"))
     }
@@ -168,7 +155,7 @@ impl Provider for Gemini {
         let url = self.url("batches", id, ":cancel")?;
         match self.http.again(|| self.http.request(Method::POST, url.clone()).json(&json!({}))).await {
             // Not even a state is in the answer.
-            Ok(_) | Err(Error::Garbage { .. }) => Ok(CancelAnswer::Asked(None)),
+            Ok(_) => Ok(CancelAnswer::Asked(None)),
             Err(Error::Refused { status, message, .. }) => Ok(CancelAnswer::Refused { status, message }),
             Err(error) => Err(error),
         }
@@ -178,7 +165,7 @@ impl Provider for Gemini {
         let mut url = self.http.url([self.version.as_str(), "batches"])?;
         url.query_pairs_mut().append_pair("pageSize", PAGE).extend_pairs(cursor.map(|token| ("pageToken", token)));
         let answer = self.http.get(&url).await?;
-        let listed = wire::items(&answer, "operations");
+        let listed = wire::list(&answer, "operations", true)?;
         let next = wire::text(&answer, "nextPageToken");
         Ok(pages::page(listed.iter().filter_map(batch).collect(), next, cursor, listed.is_empty()))
     }

@@ -188,7 +188,7 @@ impl Http {
         Err(Error::Garbage { what: "an address that leads round in circles".to_owned() })
     }
 
-    /// Reads a JSON object to its end. Empty is an empty object: some answer a deletion with nothing.
+    /// Reads a JSON object (or, where a list is asked for, an array) to its end. Empty is an empty object: some answer a deletion with nothing.
     pub(crate) async fn json(&self, mut response: Response) -> Result<Value> {
         let url = response.url().clone();
         let body = self.read(&mut response, LARGEST_ANSWER).await?;
@@ -199,7 +199,7 @@ impl Http {
             return Ok(Value::Object(serde_json::Map::new()));
         }
         match serde_json::from_slice(&body) {
-            Ok(value @ Value::Object(_)) => Ok(value),
+            Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
             Ok(_) => Err(Error::Garbage { what: format!("{} answered JSON that is no object", url.path()) }),
             Err(_) => Err(Error::Garbage {
                 what: format!("{} answered something that is no JSON; is `base_url` right?", url.path()),
@@ -246,6 +246,11 @@ impl Http {
                 Error::KeyRejected { from: self.key_from.to_string(), status: code, message }
             }
             StatusCode::TOO_MANY_REQUESTS if !told.is_out_of_money() => Error::RateLimited { retry_after, message },
+            // A page for people is from somebody on the way, who knows nothing of batches.
+            StatusCode::NOT_FOUND | StatusCode::GONE if told.is_page => {
+                let message = format!("{message} with a page, not as an API does; is `base_url` right?");
+                Error::Unavailable { status: Some(code), retry_after, message }
+            }
             StatusCode::NOT_FOUND | StatusCode::GONE => Error::NotFound { what: url.path().to_owned(), message },
             StatusCode::REQUEST_TIMEOUT => Error::Unavailable { status: Some(code), retry_after, message },
             _ if status.is_server_error() => Error::Unavailable { status: Some(code), retry_after, message },
@@ -306,21 +311,11 @@ pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
 
 /// How long to wait before the next try, if there is one.
 pub(crate) fn pause_before_next(error: &Error, pauses: &mut impl Iterator<Item = Duration>) -> Option<Duration> {
-    let asked = match error {
-        Error::Connect { .. } => None,
-        Error::RateLimited { retry_after, .. } | Error::Unavailable { retry_after, .. } => *retry_after,
-        // A certificate does not mend within seconds, and an answer that is no JSON seldom.
-        Error::Tls { .. }
-        | Error::Garbage { .. }
-        | Error::KeyMissing(_)
-        | Error::KeyRejected { .. }
-        | Error::NotFound { .. }
-        | Error::Refused { .. }
-        | Error::Unclear(_)
-        | Error::Unsupported(_)
-        | Error::Unusable(_)
-        | Error::Io { .. } => return None,
-    };
+    // A certificate does not mend within seconds, and an answer that is no JSON seldom.
+    if !error.is_transient() || matches!(error, Error::Tls { .. } | Error::Garbage { .. }) {
+        return None;
+    }
+    let asked = error.retry_after();
     if asked.is_some_and(|asked| asked > LONGEST_PAUSE) {
         return None;
     }
@@ -346,6 +341,8 @@ struct Told {
     message: Option<String>,
     code: Option<String>,
     is_about_the_key: bool,
+    /// HTML.
+    is_page: bool,
     retry_delay: Option<Duration>,
 }
 
@@ -357,9 +354,9 @@ impl Told {
             let text = String::from_utf8_lossy(body);
             let text = text.trim();
             // Pages for people are of no use here.
-            let is_sentence = !text.is_empty() && !text.starts_with('<');
-            let message = is_sentence.then(|| text.to_owned());
-            return Told { message, ..Told::default() };
+            let is_page = text.starts_with('<');
+            let message = (!text.is_empty() && !is_page).then(|| text.to_owned());
+            return Told { message, is_page, ..Told::default() };
         };
         let value = value.get(0).cloned().unwrap_or(value);
         let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(&value);
@@ -379,7 +376,7 @@ impl Told {
             || matches!(code.as_deref(), Some("invalid_api_key"))
             // Google says it in the sentence only when there are no details.
             || message.as_deref().is_some_and(|message| message.starts_with("API key not valid"));
-        Told { message, code, is_about_the_key, retry_delay }
+        Told { message, code, is_about_the_key, is_page: false, retry_delay }
     }
 
     /// A 429 that no waiting helps against.

@@ -6,13 +6,14 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use reqwest::{
     Body, Method, Url,
+    header::CONTENT_LENGTH,
     multipart::{Form, Part},
 };
 use serde_json::{Value, json};
 
 use crate::{
     Batch, BatchError, CancelAnswer, Capabilities, Counts, Create, Deletion, Error, Outputs, Page, Provider,
-    RemoteFile, Result, Settings, Source, State, UnixMillis, Usage,
+    RemoteFile, Result, Settings, Source, State, Usage,
     http::{Http, pause_before_next, pauses, unclear_if_sent},
     pages::{self, Cursors},
     provider::check_tag,
@@ -125,7 +126,8 @@ impl Provider for Openai {
                 Err(Error::NotFound { .. } | Error::Refused { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            let files = wire::items(&answer, "data");
+            // Nor is every answer a list; a file that is sent twice costs nothing.
+            let Ok(files) = wire::list(&answer, "data", false) else { return Ok(None) };
             let found = files.iter().find(|file| {
                 wire::text(file, "filename").as_deref() == Some(name)
                     && wire::count(file, "bytes").is_none_or(|there| there == bytes)
@@ -161,17 +163,6 @@ impl Provider for Openai {
         batch(&answer).ok_or_else(|| unclear_if_sent(garbage("a batch without an id")))
     }
 
-    async fn find_by_tag(&self, tag: &str, since: UnixMillis) -> Result<Option<Batch>> {
-        pages::find(self, since, |batch| batch.tag.as_deref() == Some(tag)).await
-    }
-
-    async fn find_created(&self, tag: &str, input_file: &str, since: UnixMillis) -> Result<Option<Batch>> {
-        let is_it = |batch: &Batch| {
-            batch.tag.as_deref() == Some(tag) || batch.input_file.as_deref().is_some_and(|file| file == input_file)
-        };
-        pages::find(self, since, is_it).await
-    }
-
     async fn get(&self, id: &str) -> Result<Batch> {
         let answer = self.http.get(&self.http.url(["batches", id])?).await?;
         batch(&answer).ok_or_else(|| garbage("a batch without an id"))
@@ -179,11 +170,10 @@ impl Provider for Openai {
 
     async fn cancel(&self, id: &str) -> Result<CancelAnswer> {
         let url = self.http.url(["batches", id, "cancel"])?;
-        match self.http.again(|| self.http.request(Method::POST, url.clone())).await {
+        // Some refuse a POST that does not say how long it is.
+        match self.http.again(|| self.http.request(Method::POST, url.clone()).header(CONTENT_LENGTH, 0)).await {
             Ok(answer) => Ok(CancelAnswer::Asked(batch(&answer).map(Box::new))),
             Err(Error::Refused { status, message, .. }) => Ok(CancelAnswer::Refused { status, message }),
-            // It has taken it: what it said about it is seen at the next look.
-            Err(Error::Garbage { .. }) => Ok(CancelAnswer::Asked(None)),
             Err(error) => Err(error),
         }
     }
@@ -192,7 +182,7 @@ impl Provider for Openai {
         let mut url = self.http.url(["batches"])?;
         url.query_pairs_mut().append_pair("limit", PAGE).extend_pairs(cursor.map(|after| ("after", after)));
         let answer = self.http.get(&url).await?;
-        let listed = wire::items(&answer, "data");
+        let listed = wire::list(&answer, "data", false)?;
         let next = next_cursor(&answer, cursor);
         Ok(pages::page(listed.iter().filter_map(batch).collect(), next, cursor, listed.is_empty()))
     }

@@ -38,8 +38,8 @@ pub async fn all_batches(provider: &dyn Provider, most: usize) -> Result<Vec<Bat
 
 /// The first batch of which `is_it` holds. Ends early only in a list that has been newest first so far, once it is past `since`: the order is not
 /// promised anywhere, and a batch that is not found is made again.
-pub(crate) async fn find(
-    provider: &dyn Provider,
+pub(crate) async fn find<P: Provider + ?Sized>(
+    provider: &P,
     since: UnixMillis,
     is_it: impl Fn(&Batch) -> bool + Send,
 ) -> Result<Option<Batch>> {

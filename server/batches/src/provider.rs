@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Result, Source, UnixMillis};
+use crate::{Batch, Result, Source, UnixMillis, pages};
 
 /// What only some providers can do. Cancelling and deleting are two things: a batch that is deleted while it runs may go
 /// on and be billed, with nobody left who can ask.
@@ -111,14 +111,20 @@ pub trait Provider: Send + Sync {
     ///
     /// # Errors
     /// See [`Error`](crate::Error); a list that could not be read to its end is an error, not a `None`.
-    async fn find_by_tag(&self, tag: &str, since: UnixMillis) -> Result<Option<Batch>>;
+    async fn find_by_tag(&self, tag: &str, since: UnixMillis) -> Result<Option<Batch>> {
+        pages::find(self, since, |batch| batch.tag.as_deref() == Some(tag)).await
+    }
 
     /// As [`Provider::find_by_tag`], and by the file that it was to be made of: it finds a batch also where a service takes
     /// no metadata. For a file that was uploaded for this batch alone.
     ///
     /// # Errors
     /// As there.
-    async fn find_created(&self, tag: &str, input_file: &str, since: UnixMillis) -> Result<Option<Batch>>;
+    async fn find_created(&self, tag: &str, input_file: &str, since: UnixMillis) -> Result<Option<Batch>> {
+        let is_it =
+            |batch: &Batch| batch.tag.as_deref() == Some(tag) || batch.input_file.as_deref() == Some(input_file);
+        pages::find(self, since, is_it).await
+    }
 
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) when the provider does not have it (any more).

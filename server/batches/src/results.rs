@@ -84,6 +84,8 @@ pub struct Totals {
     pub repeated: u64,
     /// Lines of results that cannot be read: no JSON, no id, or longer than anything.
     pub unreadable: u64,
+    /// Lines of results that can.
+    pub readable: u64,
     /// Tokens of the rows, where results name them. None when none does.
     pub usage: Option<Usage>,
     /// Rows that name their tokens.
@@ -132,6 +134,7 @@ pub fn join(join: &Join<'_>, stop: &AtomicBool) -> Result<Totals, ReadError> {
     let mut totals = Totals::default();
     let state = RandomState::new();
     let mut index = index(join.outputs, &state, &mut totals, stop)?;
+    totals.readable = index.len() as u64 + totals.repeated;
     let mut outputs = open(join.outputs)?;
     let mut writer = Writer::create(join)?;
     match join.requests {

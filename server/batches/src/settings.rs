@@ -60,9 +60,24 @@ impl Settings {
         }
     }
 
-    /// Where the API begins, without a slash at the end.
+    /// Where the API begins, without a slash at the end, and for Gemini without the version, which other tools want there.
     #[must_use]
     pub fn base_url(&self) -> &str {
+        let base = self.address();
+        match (self.shape, version_in(base)) {
+            (Shape::Gemini, Some((rest, _))) => rest,
+            (Shape::Gemini | Shape::Openai, _) => base,
+        }
+    }
+
+    /// Which version of Gemini's API is spoken: as set, or as the address says.
+    #[must_use]
+    pub fn api_version(&self) -> &str {
+        let in_address = || version_in(self.address()).map(|(_, version)| version);
+        self.api_version.as_deref().or_else(in_address).unwrap_or("v1beta")
+    }
+
+    fn address(&self) -> &str {
         let base = self.base_url.as_deref().unwrap_or(match self.shape {
             Shape::Openai => "https://api.openai.com/v1",
             Shape::Gemini => "https://generativelanguage.googleapis.com",
@@ -98,5 +113,32 @@ impl Settings {
             Shape::Openai => openai::DEADLINE,
             Shape::Gemini => gemini::DEADLINE,
         }
+    }
+}
+
+/// An address that ends with a version, and the version.
+fn version_in(base: &str) -> Option<(&str, &str)> {
+    base.rsplit_once('/').filter(|(_, last)| matches!(*last, "v1" | "v1beta" | "v1alpha"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_end_with_a_slash_or_the_version() {
+        let read = |shape, base: &str, version: Option<&str>| {
+            let settings = Settings {
+                base_url: Some(base.to_owned()),
+                api_version: version.map(str::to_owned),
+                ..Settings::of(shape)
+            };
+            (settings.base_url().to_owned(), settings.api_version().to_owned())
+        };
+        let pair = |base: &str, version: &str| (base.to_owned(), version.to_owned());
+        assert_eq!(read(Shape::Gemini, "http://x", None), pair("http://x", "v1beta"));
+        assert_eq!(read(Shape::Gemini, "http://x/v1/", None), pair("http://x", "v1"));
+        assert_eq!(read(Shape::Gemini, "http://x/g/v1beta", Some("v1")), pair("http://x/g", "v1"));
+        assert_eq!(read(Shape::Openai, "http://x/v1//", None).0, "http://x/v1", "a part of the address there");
     }
 }

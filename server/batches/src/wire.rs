@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::UnixMillis;
+use crate::{Error, UnixMillis};
 
 /// A text that is there and not empty.
 pub(crate) fn text(value: &Value, name: &str) -> Option<String> {
@@ -13,7 +13,12 @@ pub(crate) fn text(value: &Value, name: &str) -> Option<String> {
 
 /// A count: a number (also `3.0`) or digits as text.
 pub(crate) fn count(value: &Value, name: &str) -> Option<u64> {
-    match value.get(name)? {
+    number(value.get(name)?)
+}
+
+/// The same of a value itself.
+pub(crate) fn number(value: &Value) -> Option<u64> {
+    match value {
         Value::Number(number) => {
             // A float beyond the range ends at its border.
             number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64))
@@ -42,6 +47,23 @@ pub(crate) fn time(value: &Value, name: &str) -> Option<UnixMillis> {
     Some(millis).filter(|millis| (1..LATEST).contains(millis))
 }
 
+/// The items of a list of which it matters whether it is one: an answer that is something else must not read like an
+/// empty list, or what was not found in it is made again. `may_lack`: an empty list may be left out.
+pub(crate) fn list<'a>(answer: &'a Value, name: &str, may_lack: bool) -> Result<&'a [Value], Error> {
+    let items = match answer {
+        // Some have nothing around it.
+        Value::Array(items) => Some(items.as_slice()),
+        Value::Object(fields) => match fields.get(name) {
+            Some(Value::Array(items)) => Some(items.as_slice()),
+            Some(Value::Null) => Some(&[][..]),
+            None if may_lack && fields.keys().all(|key| key == "nextPageToken") => Some(&[][..]),
+            Some(_) | None => None,
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    };
+    items.ok_or_else(|| Error::Garbage { what: format!("a list without `{name}`") })
+}
+
 /// The items of a list; none where there is no list.
 pub(crate) fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
@@ -65,6 +87,25 @@ mod tests {
         assert_eq!(text(&value, "c").as_deref(), Some("x"));
         assert_eq!((count(&value, "a"), time(&value, "a")), (None, None));
         assert!(items(&value, "a").is_empty());
+    }
+
+    #[test]
+    fn what_is_no_list_is_no_empty_list() {
+        let one = json!([{"id": "a"}]);
+        for list in [json!({"data": one, "has_more": false}), one.clone()] {
+            assert_eq!(super::list(&list, "data", false).unwrap().len(), 1);
+        }
+        assert!(super::list(&json!({"data": null}), "data", false).unwrap().is_empty());
+        assert!(super::list(&json!({"nextPageToken": ""}), "data", true).unwrap().is_empty());
+        for (other, may_lack) in [
+            (json!({}), false),
+            (json!({"data": "none"}), false),
+            (json!({"data": {"id": "a"}}), true),
+            (json!({"error": {"message": "m"}}), true),
+            (json!({"message": "m"}), true),
+        ] {
+            assert!(super::list(&other, "data", may_lack).is_err(), "{other}");
+        }
     }
 
     #[test]

@@ -3,11 +3,15 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use app::model::ProviderKind;
 use batches::{Settings, Shape, prices::Rate};
 use serde::Deserialize;
+
+/// A minute is much for a list, and little of the hours that a batch takes. Each answer of 500 costs it, too.
+pub const LOST_CREATE: Duration = Duration::from_mins(1);
 
 /// `[providers.NAME]`. A key is never here: the configuration names where it is.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -29,6 +33,9 @@ pub struct ProviderConfig {
     pub project: Option<String>,
     /// True for a service of `OpenAI`'s shape that lets one delete batches, too.
     pub delete_batch: Option<bool>,
+    /// Seconds for which a batch whose creation got no answer is looked for, before another is made: as long as the
+    /// service's list may lag behind. Default 60.
+    pub lost_create_s: Option<u32>,
     /// Leaves batch and files at the provider when a job is deleted, and says so in the receipt.
     pub keep_remote: bool,
     /// Rates by model, instead of those of the built-in table.
@@ -36,6 +43,12 @@ pub struct ProviderConfig {
 }
 
 impl ProviderConfig {
+    /// For how long a batch whose creation got no answer is looked for.
+    #[must_use]
+    pub fn lost_create(&self) -> Duration {
+        self.lost_create_s.map_or(LOST_CREATE, |seconds| Duration::from_secs(seconds.into()))
+    }
+
     /// The API that a provider of this name speaks.
     #[must_use]
     pub fn kind(&self, name: &str) -> ProviderKind {

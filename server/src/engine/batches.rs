@@ -26,6 +26,8 @@ use crate::{
 
 /// Records that one import takes: each is a question to the provider.
 const MAX_IMPORT: usize = 1_000;
+/// Questions in a row without an answer after which an import asks no further ones.
+const NO_ANSWERS: u32 = 3;
 
 /// What another tool wrote down about its batches: see [`batches::records`].
 pub enum Written {
@@ -133,6 +135,11 @@ async fn without_job(core: &Core, known: &Known, id: &str, to_cancel: bool) -> R
     Ok((batch, owners.first().map(|owner| owner.job_id)))
 }
 
+/// Somebody else adopted it at the same time.
+pub(super) fn taken_meanwhile() -> Error {
+    batch_known("Another job has this batch by now.".to_owned(), "Cancel or delete the job instead.")
+}
+
 fn batch_known(detail: String, hint: &str) -> Error {
     Error::Invalid { code: ErrorCode::BatchKnown, field: None, detail, hint: Some(hint.to_owned()) }
 }
@@ -157,7 +164,14 @@ pub(super) async fn adopt(
     let spec = BatchSpec { provider: known.name.clone(), input: None, model: batch.model, adopted: Some(batch.id) };
     let admitted = kinds::adopted(&spec, &name)?;
     let (job_id, _) = submit::reserve(core).await?;
-    let fresh = Fresh { job_id, name, kind: known.kind.job_kind(), rerun_of: None, action: AuditAction::AdoptBatch };
+    let fresh = Fresh {
+        job_id,
+        name,
+        kind: known.kind.job_kind(),
+        rerun_of: None,
+        batch: Some(kinds::record_of(job_id, known.kind, spec)),
+        action: AuditAction::AdoptBatch,
+    };
     let stored = submit::store(core, actor, fresh, admitted, None).await;
     if stored.is_err() {
         submit::discard(core, job_id).await;
@@ -178,9 +192,16 @@ pub(super) async fn import(core: &Arc<Core>, actor: &Actor, provider: &str, writ
         let detail = format!("An import takes at most {MAX_IMPORT} records; there are {}.", read.records.len());
         return Err(Error::invalid_spec("records", detail));
     }
+    let mut unanswered = 0;
     for record in read.records {
+        if unanswered == NO_ANSWERS {
+            answer.refused.push(format!("{}: not asked for, since the provider does not answer", record.batch_id));
+            continue;
+        }
         let request = AdoptRequest { name: record.name.clone() };
-        match adopt(core, actor, &known.name, &record.batch_id, request).await {
+        let adopted = adopt(core, actor, &known.name, &record.batch_id, request).await;
+        unanswered = if matches!(adopted, Err(Error::Provider(_))) { unanswered + 1 } else { 0 };
+        match adopted {
             Ok(job) => answer.adopted.push(job.job_id),
             Err(Error::Invalid { code: ErrorCode::BatchKnown, .. }) => answer.known += 1,
             Err(error @ (Error::ShuttingDown | Error::Busy | Error::DiskFull | Error::Internal { .. })) => {

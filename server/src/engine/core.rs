@@ -162,6 +162,10 @@ impl Core {
         lock(&self.held).contains_key(&run)
     }
 
+    pub(super) fn follows(&self, job: JobId) -> bool {
+        lock(&self.held).values().any(|held| held.lane == Lane::Provider && held.job_id == job)
+    }
+
     pub(super) fn held_count(&self) -> usize {
         lock(&self.held).len()
     }

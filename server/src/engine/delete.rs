@@ -291,7 +291,7 @@ async fn remove(core: &Arc<Core>, id: JobId) -> Result<()> {
     }
     let unproven = core.store.unconfirmed_runs(id).await?;
     let unproven = look_again(core, unproven, core.registered_grace(&job)).await;
-    let Some(elsewhere) = withdraw(core, &receipt).await? else { return Ok(()) };
+    let Some((elsewhere, unproven)) = withdraw_and_look(core, &receipt, unproven).await? else { return Ok(()) };
     let failures = remove_files(core, &receipt).await?;
     if core.stopping.is_cancelled() {
         return Ok(());
@@ -319,6 +319,27 @@ async fn withdraw(core: &Arc<Core>, receipt: &Receipt) -> Result<Option<Vec<Left
         left = kind.withdraw(receipt.job_id) => left.map(Some),
         () = core.stopping.cancelled() => Ok(None),
     }
+}
+
+/// The same, and what is still unproven then: where it took long, what goes on elsewhere was waited for, and may be known
+/// now. What is proven to be over after that can be taken away at last.
+async fn withdraw_and_look(
+    core: &Arc<Core>,
+    receipt: &Receipt,
+    unproven: Vec<OpenRun>,
+) -> Result<Option<(Vec<Leftover>, Vec<OpenRun>)>> {
+    let begun = Instant::now();
+    let Some(elsewhere) = withdraw(core, receipt).await? else { return Ok(None) };
+    // It waited for no news.
+    if unproven.is_empty() || begun.elapsed() < LOOK_PATIENCE {
+        return Ok(Some((elsewhere, unproven)));
+    }
+    let before = unproven.len();
+    let unproven = look_again(core, unproven, leases::DEFAULT_GRACE).await;
+    if unproven.len() == before {
+        return Ok(Some((elsewhere, unproven)));
+    }
+    Ok(withdraw(core, receipt).await?.map(|elsewhere| (elsewhere, unproven)))
 }
 
 /// Moves what is kept, removes the rest.
@@ -424,7 +445,7 @@ pub(super) async fn retry(core: &Arc<Core>, actor: &Actor, id: JobId) -> Result<
     let Some(_guard) = core.removing.take(id) else { return Ok(receipt) };
     let unproven = core.store.unproven_of_removal(id).await?;
     let unproven = look_again(core, unproven, leases::DEFAULT_GRACE).await;
-    let Some(elsewhere) = withdraw(core, &receipt).await? else { return Ok(receipt) };
+    let Some((elsewhere, unproven)) = withdraw_and_look(core, &receipt, unproven).await? else { return Ok(receipt) };
     let failures = remove_files(core, &receipt).await?;
     receipt.retries += 1;
     complete(core, &mut receipt, &failures, elsewhere, &unproven).await?;

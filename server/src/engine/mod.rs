@@ -147,6 +147,12 @@ impl Engine {
         views::job(&self.core, id).await
     }
 
+    /// True while this server follows a batch of the job: then its answer changes also without the store.
+    #[must_use]
+    pub fn is_followed(&self, id: JobId) -> bool {
+        self.core.follows(id)
+    }
+
     /// A page of the list.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::{
 use app::model::{AuditAction, ErrorCode, Job, JobId, Kind, Phase, RerunRequest, RerunUnits, UnitQuery, UnitStatus};
 
 use super::{
-    Actor, Submission,
+    Actor, Submission, batches,
     clock::{new_job_id, now},
     core::Core,
     views,
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     kinds::{Admitted, DoneUnit, JobKind},
-    store::{Idempotency, JobRecord, NewJobRecord, NewUnit, Submitted},
+    store::{BatchRecord, Idempotency, JobRecord, NewJobRecord, NewUnit, Submitted},
 };
 
 /// Longest name of a job, characters.
@@ -81,7 +81,7 @@ async fn admit_and_store(core: &Arc<Core>, actor: &Actor, submission: Submission
     let name = check_name(&name)?;
     let kind = find_kind(&kind)?;
     let admitted = core.kind(kind)?.admit(spec, &uploads).await?;
-    let new = Fresh { job_id, name, kind, rerun_of: None, action: AuditAction::Submit };
+    let new = Fresh { job_id, name, kind, rerun_of: None, batch: None, action: AuditAction::Submit };
     store(core, actor, new, admitted, idempotency).await
 }
 
@@ -90,6 +90,8 @@ pub(super) struct Fresh {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) rerun_of: Option<JobId>,
+    /// See [`NewJobRecord::batch`].
+    pub(super) batch: Option<BatchRecord>,
     pub(super) action: AuditAction,
 }
 
@@ -101,7 +103,7 @@ pub(super) async fn store(
     admitted: Admitted,
     idempotency: Option<(String, String)>,
 ) -> Result<JobId> {
-    let Fresh { job_id, name, kind, rerun_of, action } = fresh;
+    let Fresh { job_id, name, kind, rerun_of, batch, action } = fresh;
     let at = now();
     let mut event = actor.event(action, Some((job_id, &name)), "ok");
     event.detail = rerun_of.map(|first| format!("runs {first} again"));
@@ -115,6 +117,7 @@ pub(super) async fn store(
         created_at: at,
         created_by: actor.name.clone(),
         rerun_of,
+        batch,
     };
     let key =
         idempotency.map(|(key, request_hash)| Idempotency { actor: actor.name.clone(), key, request_hash, now: at });
@@ -126,6 +129,7 @@ pub(super) async fn store(
         }
         Submitted::Replayed(first) => Ok(first),
         Submitted::KeyConflict => Err(key_conflict()),
+        Submitted::BatchTaken => Err(batches::taken_meanwhile()),
     }
 }
 
@@ -194,7 +198,8 @@ async fn rerun_found(
         let units = share_inputs(core, id, fresh, kind.clone(), units).await?;
         kind.inherit(id, fresh, done, request.units).await?;
         let admitted = kind.admit_again(&job.spec, units).await?;
-        let new = Fresh { job_id: fresh, name, kind: job.kind, rerun_of: Some(id), action: AuditAction::Rerun };
+        let action = AuditAction::Rerun;
+        let new = Fresh { job_id: fresh, name, kind: job.kind, rerun_of: Some(id), batch: None, action };
         store(core, actor, new, admitted, idempotency).await
     }
     .await;

@@ -57,7 +57,8 @@ pub(super) async fn jobs(core: &Core, query: &JobQuery) -> Result<JobList> {
         let mut batches = core.kind(kind)?.batches(&of_kind).await?;
         for job in &mut items {
             if let Some(batch) = batches.remove(&job.job_id) {
-                tell_batch(job, batch);
+                // Moves without the store, and is shown in the detail only.
+                tell_batch(job, BatchView { asked_at: None, next_ask_at: None, ..batch });
             }
         }
     }

@@ -227,6 +227,7 @@ pub(super) async fn settle(core: &Arc<Core>, run: Settling, mut outcome: RunOutc
         exit_code: outcome.exit_code,
         stop: outcome.stop.clone(),
         artifacts: outcome.produced,
+        judged: kind.judged(place.job_id).await?,
         now: now(),
     };
     let effect = insist(core, || core.store.finish_run(RunResult { now: now(), ..result.clone() })).await?;

@@ -61,7 +61,7 @@ impl Etags {
 pub(crate) enum Source {
     /// The store only: its counter tells.
     Store,
-    /// Also files, of whose growth nobody tells: looked at every half second while waiting.
+    /// Also files, of whose growth nobody tells, or what is in memory only: looked at every half second while waiting.
     Files,
 }
 

@@ -70,7 +70,9 @@ pub(crate) async fn detail(
     JobPath(id): JobPath,
     conditions: Conditions,
 ) -> Answer<Response> {
-    conditions.answer(&state, Source::Store, || state.engine.job(id)).await
+    // When the provider of a batch was asked last is not stored.
+    let source = if state.engine.is_followed(id) { Source::Files } else { Source::Store };
+    conditions.answer(&state, source, || state.engine.job(id)).await
 }
 
 /// Its units, by index.

@@ -10,6 +10,7 @@ mod evidence;
 mod follow;
 mod input;
 mod life;
+mod lost;
 mod providers;
 mod removal;
 mod spec;
@@ -26,8 +27,8 @@ use std::{
 };
 
 use app::model::{
-    BatchSpec, BatchView, Category, CheckedInput, JobId, Kind, Leftover, Page, Phase, Progress, ProviderKind,
-    RequestQuery, RequestRow, ResultCounts, Timestamp,
+    BatchSpec, BatchState, BatchView, Category, CheckedInput, JobId, Kind, Leftover, Page, Phase, Progress,
+    ProviderKind, RequestQuery, RequestRow, ResultCounts, Timestamp,
 };
 use async_trait::async_trait;
 use batches::Provider;
@@ -46,10 +47,10 @@ use super::{
     run_files::RunFiles,
 };
 use crate::{
-    config::FilesConfig,
+    config::{FilesConfig, providers::LOST_CREATE},
     data::DataFolder,
     error::{Error, Result},
-    store::{BatchRecord, JobRecord, NewUnit, OpenRun, SharedStore, UnitRecord},
+    store::{BatchRecord, BatchStep, JobRecord, NewUnit, OpenRun, SharedStore, UnitRecord},
 };
 
 /// A provider may take ten minutes to cancel.
@@ -114,6 +115,19 @@ pub(crate) fn adopted(spec: &BatchSpec, name: &str) -> Result<Admitted> {
     Ok(Admitted { spec: text, parallel: 1, units: vec![unit(name.to_owned(), OsString::new())] })
 }
 
+/// What a spec alone tells of the batch of a job.
+pub(crate) fn record_of(job: JobId, kind: ProviderKind, spec: BatchSpec) -> BatchRecord {
+    let mut batch = BatchRecord::new(job, &spec.provider, kind);
+    batch.model = spec.model;
+    if let Some(id) = spec.adopted {
+        batch.adopted = true;
+        batch.step = BatchStep::Created;
+        batch.state = BatchState::Unknown;
+        batch.batch_id = Some(id);
+    }
+    batch
+}
+
 fn unit(name: String, input: OsString) -> NewUnit {
     NewUnit { phase: Phase::Validating, name, input }
 }
@@ -132,6 +146,11 @@ impl Shared {
     /// How long a provider tries before it gives a batch up.
     fn deadline(&self, name: &str) -> Duration {
         self.providers.get(name).map_or(DEFAULT_DEADLINE, Known::deadline)
+    }
+
+    /// For how long a batch whose creation got no answer is looked for.
+    fn lost_create(&self, name: &str) -> Duration {
+        self.providers.get(name).map_or(LOST_CREATE, |known| known.lost_create)
     }
 
     /// The one file of a spec. Blocking.
@@ -182,17 +201,8 @@ impl Shared {
     }
 
     fn fresh(&self, job: JobId, spec: &str) -> Result<BatchRecord> {
-        let spec = spec::read(spec)?;
         let kind = self.kind.provider_kind().unwrap_or(ProviderKind::Openai);
-        let mut batch = BatchRecord::new(job, &spec.provider, kind);
-        batch.model = spec.model;
-        if let Some(id) = spec.adopted {
-            batch.adopted = true;
-            batch.step = crate::store::BatchStep::Created;
-            batch.state = app::model::BatchState::Unknown;
-            batch.batch_id = Some(id);
-        }
-        Ok(batch)
+        Ok(record_of(job, kind, spec::read(spec)?))
     }
 }
 

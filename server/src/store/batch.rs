@@ -48,6 +48,8 @@ pub struct BatchRecord {
     pub input_bytes: u64,
     /// When its creation was tried first.
     pub create_begun_at: Option<Timestamp>,
+    /// When a creation was sent of which nobody knows what became. None before, and as soon as it is known.
+    pub create_sent_at: Option<Timestamp>,
     /// The file of requests as it was checked before it was sent.
     pub checked: Option<CheckedInput>,
     pub state: BatchState,
@@ -100,6 +102,7 @@ impl BatchRecord {
             input_file: None,
             input_bytes: 0,
             create_begun_at: None,
+            create_sent_at: None,
             checked: None,
             state: BatchState::Unsent,
             raw_state: None,
@@ -123,6 +126,12 @@ impl BatchRecord {
             files_removed: Vec::new(),
             removed_at: None,
         }
+    }
+
+    /// The provider has a batch of it, or may have one.
+    #[must_use]
+    pub fn may_be_there(&self) -> bool {
+        self.batch_id.is_some() || self.create_sent_at.is_some()
     }
 
     /// Files at the provider that no removal has deleted.

@@ -7,7 +7,7 @@ use app::model::{
     StopEvidence, StopSummary, Timestamp, UnitStatus,
 };
 
-use super::Store;
+use super::{BatchRecord, Store};
 
 /// The store as everybody holds it.
 pub type SharedStore = Arc<dyn Store>;
@@ -27,6 +27,8 @@ pub struct NewJobRecord {
     pub created_at: Timestamp,
     pub created_by: String,
     pub rerun_of: Option<JobId>,
+    /// The provider's batch that it is about from the beginning, stored with it: an adopted one.
+    pub batch: Option<BatchRecord>,
 }
 
 /// A unit to be stored. Its index is its position (continued over phases).
@@ -122,6 +124,8 @@ pub enum Submitted {
     Replayed(JobId),
     /// The key was used for another request.
     KeyConflict,
+    /// Another job has the batch that this one is about. Nothing is stored.
+    BatchTaken,
 }
 
 /// A worker: one process that runs units.
@@ -250,6 +254,8 @@ pub struct RunResult {
     pub exit_code: Option<i32>,
     pub stop: Option<StopEvidence>,
     pub artifacts: Vec<ArtifactRow>,
+    /// What the end of the job is judged by, where that is not its units.
+    pub judged: Option<Progress>,
     pub now: Timestamp,
 }
 

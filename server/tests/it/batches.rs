@@ -4,6 +4,8 @@ mod cli;
 mod crashes;
 mod gemini;
 mod life;
+mod lost;
+mod manners;
 mod orphans;
 mod provider;
 
@@ -28,6 +30,11 @@ impl Place {
 
     /// With more arguments for the provider.
     async fn with(more: &[&str]) -> Place {
+        Place::looking_for(3, more).await
+    }
+
+    /// A batch whose creation got no answer is looked for so many seconds.
+    async fn looking_for(lost_create_s: u32, more: &[&str]) -> Place {
         let aimock = Aimock::start(more).await;
         let way = Way::to(&aimock).await;
         let folder = tempfile::tempdir().unwrap().keep();
@@ -35,7 +42,7 @@ impl Place {
         std::fs::write(&key, KEY).unwrap();
         std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let config = format!(
-            "[providers.openai]\nbase_url = \"{}\"\napi_key_file = \"{}\"\n[providers.openai.prices.\"gpt-4o-mini\"]\n\
+            "[providers.openai]\nbase_url = \"{}\"\napi_key_file = \"{}\"\nlost_create_s = {lost_create_s}\n[providers.openai.prices.\"gpt-4o-mini\"]\n\
              input = 1.0\noutput = 2.0\n",
             way.base_url,
             key.display()

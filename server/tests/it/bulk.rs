@@ -275,6 +275,7 @@ async fn pending_jobs(data_dir: &Path, count: usize) -> Vec<JobId> {
             created_at,
             created_by: "mara".to_owned(),
             rerun_of: None,
+            batch: None,
         };
         let unit = NewUnit { phase: Phase::InProgress, name: "file".to_owned(), input: "/etc/hostname".into() };
         let event = AuditEvent {

@@ -118,7 +118,7 @@ enum Position {
 }
 
 async fn received(http: &Http, target: &Url) -> Result<Position> {
-    let request = http.request(Method::POST, target.clone()).header(COMMAND, "query");
+    let request = http.request(Method::POST, target.clone()).header(COMMAND, "query").header(CONTENT_LENGTH, 0);
     let response = in_time(http, http.send(request)).await?;
     if header(&response, STATUS) == Some("final") {
         return Ok(Position::Finished(http.json(response).await?));

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
 
 use super::RowStatus;
@@ -29,7 +29,7 @@ impl Head<'_> {
         let fields: HeadFields<'_> = serde_json::from_slice(line).ok()?;
         let inner = fields.metadata.and_then(|metadata| metadata.key);
         let id = fields.custom_id.or(fields.key).or(inner).filter(|id| !id.is_empty());
-        let is_good = |status: Option<u16>| status.is_none_or(|status| (200..300).contains(&status));
+        let is_good = |status: Option<u64>| status.is_none_or(|status| (200..300).contains(&status));
         let is_success =
             fields.error.is_none() && fields.response.is_some_and(|response| is_good(response.status_code));
         Some(Head { id, is_success })
@@ -58,8 +58,13 @@ struct HeadMetadata<'a> {
 
 #[derive(Deserialize)]
 struct HeadResponse {
-    #[serde(default)]
-    status_code: Option<u16>,
+    #[serde(default, deserialize_with = "status_code")]
+    status_code: Option<u64>,
+}
+
+/// As tolerant as the reading of a whole answer is.
+fn status_code<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+    Value::deserialize(value).map(|value| wire::number(&value))
 }
 
 /// What a line of results says.

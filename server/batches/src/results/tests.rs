@@ -172,3 +172,25 @@ fn a_long_answer_is_cut_between_characters() {
     let (_, rows) = Scene::new(&[request("a")], &[&[success("a", &"word ".repeat(500))]]).join();
     assert_eq!(rows[0].first_words, Some(format!("{}…", "word ".repeat(24).trim_end())));
 }
+
+#[test]
+fn a_status_code_may_be_a_text() {
+    let with = |id: &str, code: Value| {
+        json!({"custom_id": id, "response": {"status_code": code, "body": {"choices": []}}}).to_string()
+    };
+    let lines = [with("a", json!("200")), with("b", json!("500")), with("c", json!(200.0)), with("d", json!(null))];
+    let (totals, rows) = Scene::new(&["a", "b", "c", "d"].map(request), &[&lines]).join();
+    assert_eq!((totals.unreadable, totals.readable, totals.succeeded, totals.failed), (0, 4, 3, 1));
+    assert_eq!(rows.iter().map(|row| row.http_status).collect::<Vec<_>>(), [Some(200), Some(500), Some(200), None]);
+    // A failure gives way to a success wherever it stands: both are told apart before they are read whole.
+    let twice = [with("a", json!("500")), with("a", json!("200"))];
+    let (totals, rows) = Scene::new(&[request("a")], &[&twice]).join();
+    assert_eq!((totals.repeated, rows[0].status), (1, RowStatus::Succeeded));
+}
+
+#[test]
+fn a_page_instead_of_results_has_no_line_that_can_be_read() {
+    let page = ["<html>".to_owned(), "<p>Please sign in</p>".to_owned()];
+    let (totals, _) = Scene::new(&[request("a")], &[&page]).join();
+    assert_eq!((totals.unreadable, totals.readable, totals.missing), (2, 0, 1));
+}

@@ -82,6 +82,13 @@ async fn a_cancel_is_a_post_and_keeps_what_was_done() {
     assert!(scene.text("errors").contains("batch_cancelled"));
     assert_eq!(double.faults.count(&Method::POST, "/cancel"), 2);
     assert_eq!(double.faults.count(&Method::DELETE, ""), 0);
+    let asked = double.faults.asked();
+    let cancel = asked.iter().find(|asked| asked.path.ends_with("/cancel")).unwrap();
+    assert_eq!(
+        cancel.headers.get("content-length").unwrap(),
+        "0",
+        "some refuse a POST that does not say how long it is"
+    );
 }
 
 #[tokio::test]

@@ -93,3 +93,35 @@ async fn an_item_without_an_id_costs_nobody_the_list() {
     assert_eq!(page.items.iter().map(|batch| batch.id.as_str()).collect::<Vec<_>>(), ["batch_1"]);
     assert_eq!(page.next, None);
 }
+
+#[tokio::test]
+async fn an_answer_that_is_no_list_is_not_believed_to_hold_nothing() {
+    let (double, scene) = scene().await;
+    let answer = |body: &str| Fault::Answer(200, Vec::new(), body.to_owned());
+    for body in ["{}", r#"{"error":{"message":"m"}}"#, r#"{"data":"none"}"#, r#"{"message":"hello"}"#] {
+        double.faults.script(Method::GET, "/batches", 1, answer(body));
+        let found = scene.provider.find_created("t", "f", 0).await;
+        assert!(matches!(found, Err(Error::Garbage { .. })), "{body}: {found:?}");
+    }
+    for body in ["[]", r#"{"data":null,"has_more":true}"#] {
+        double.faults.script(Method::GET, "/batches", 1, answer(body));
+        assert_eq!(scene.provider.find_created("t", "f", 0).await.unwrap(), None, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_proxy_is_not_the_providers_word() {
+    let (double, scene) = scene().await;
+    let made = scene.create(Shape::Openai, 1, "t").await.unwrap();
+    let page = |status| Fault::Answer(status, Vec::new(), "<html>Default backend</html>".to_owned());
+    double.faults.script(Method::GET, &made.id, 9, page(404));
+    let error = scene.provider.get(&made.id).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { status: Some(404), .. }), "{error:?}");
+    assert!(error.to_string().contains("base_url"), "{error}");
+    double.faults.clear();
+    double.faults.script(Method::POST, "/cancel", 1, page(200));
+    let cancelled = scene.provider.cancel(&made.id).await;
+    assert!(matches!(cancelled, Err(Error::Garbage { .. })), "{cancelled:?}");
+    double.faults.script(Method::DELETE, "/files", 1, page(200));
+    assert!(scene.provider.delete_file("file-1").await.is_err(), "nothing is called deleted");
+}

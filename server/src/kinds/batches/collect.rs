@@ -12,7 +12,8 @@ use batches::{Batch, Error as ProviderError, Source};
 use super::{
     follow::{cancel_result, usage_of},
     life::{Flow, Halt, Heed, Life},
-    requests_file, table,
+    requests_file,
+    table::{self, Joined},
 };
 use crate::{
     data::make_folder,
@@ -23,8 +24,8 @@ use crate::{
 
 /// Tries while a cancelled job waits: the proof is here, only results are missing.
 const TRIES_IN_CANCEL: u32 = 8;
-/// Tries at work; with pauses of up to a minute this is hours.
-const TRIES_AT_WORK: u32 = 300;
+/// Tries at work; with pauses of up to a minute this is a day. Providers keep results for weeks.
+const TRIES_AT_WORK: u32 = 1_500;
 /// Tries to fetch the requests of an adopted batch.
 const TRIES_FOR_REQUESTS: u32 = 5;
 /// Looks for results that a finished batch does not name yet.
@@ -123,17 +124,23 @@ impl Life {
             Ok(make_folder(&fresh)?)
         })
         .await?;
-        let mut again = GARBLED_AGAIN;
+        let mut tries = 0;
         loop {
             let files = self.download_results(&told, &out).await?;
             self.have_requests().await?;
-            let unreadable = self.join(files, out.clone()).await?;
-            if unreadable == 0 || again == 0 {
-                return Ok(());
+            let joined = self.join(files, out.clone()).await?;
+            let garbage = || ProviderError::Garbage { what: "no line of the results is one".to_owned() };
+            if joined.is_garbage {
+                // A page of some proxy, and no results: they are still there.
+                self.miss(&garbage(), tries).await?;
+            } else if joined.unreadable == 0 || tries >= GARBLED_AGAIN {
+                return self.accept(joined).await;
+            } else {
+                let unreadable = joined.unreadable;
+                self.say(format!("{unreadable} lines of the results cannot be read; they are fetched again")).await;
+                self.unless(Heed::Force, tokio::time::sleep(LATE_PAUSE)).await?;
             }
-            again -= 1;
-            self.say(format!("{unreadable} lines of the results cannot be read; they are fetched again")).await;
-            self.unless(Heed::Force, tokio::time::sleep(LATE_PAUSE)).await?;
+            tries += 1;
         }
     }
 
@@ -141,7 +148,7 @@ impl Life {
         let mut files = Vec::new();
         for (source, name) in [(&told.outputs.results, RESULTS), (&told.outputs.errors, ERRORS)] {
             let Some(source) = source else { continue };
-            if self.download(source, out.join(name)).await? {
+            if self.download(source, &out.join(name)).await? {
                 files.push(out.join(name));
             } else if name == RESULTS && told.counts.is_some_and(|counts| counts.completed > 0) {
                 let name = &self.batch.provider;
@@ -157,11 +164,7 @@ impl Life {
         let mut looks = 0;
         loop {
             let id = self.batch.batch_id.clone().unwrap_or_default();
-            let told = match self.provider() {
-                Err(error) => Err(error),
-                Ok(provider) => self.unless(Heed::Force, provider.get(&id)).await?,
-            };
-            match told {
+            match self.asking(Heed::Force, |provider| async move { provider.get(&id).await }).await? {
                 Ok(told) => {
                     self.take(&told).await?;
                     let counts = told.counts.unwrap_or_default();
@@ -170,8 +173,7 @@ impl Life {
                     if told.outputs.iter().next().is_some() || !expects {
                         return Ok(told);
                     }
-                    let most = if self.is_cancelled() { LATE_LOOKS_IN_CANCEL } else { LATE_LOOKS };
-                    if looks >= most {
+                    if looks >= self.late_looks() {
                         // What was cancelled or has expired may have no results; what succeeded has.
                         return if succeeded && counts.completed > 0 {
                             let name = &self.batch.provider;
@@ -204,21 +206,27 @@ impl Life {
         if !may_pass || tries >= most {
             return Err(Halt::Failed(error.to_string()));
         }
-        self.pause(Heed::Force, error).await
+        self.rest_after(error).await
     }
 
-    /// False: the provider does not have it any more.
-    async fn download(&mut self, source: &Source, into: PathBuf) -> Flow<bool> {
+    /// How often what the provider does not show yet is looked for.
+    fn late_looks(&self) -> u32 {
+        if self.is_cancelled() { LATE_LOOKS_IN_CANCEL } else { LATE_LOOKS }
+    }
+
+    /// False: the provider does not have it (any more).
+    async fn download(&mut self, source: &Source, into: &Path) -> Flow<bool> {
         let mut tries = 0;
         loop {
-            let fetched = match self.provider() {
-                Err(error) => Err(error),
-                Ok(provider) => self.unless(Heed::Force, provider.download(source, &into)).await?,
-            };
-            match fetched {
+            let fetched = self.asking(Heed::Force, |provider| async move { provider.download(source, into).await });
+            match fetched.await? {
                 Ok(_) => {
                     self.misses = 0;
                     return Ok(true);
+                }
+                // What was named a moment ago may not be everywhere yet.
+                Err(ProviderError::NotFound { .. }) if tries < self.late_looks() => {
+                    self.unless(Heed::Force, tokio::time::sleep(LATE_PAUSE)).await?;
                 }
                 Err(error @ ProviderError::NotFound { .. }) => {
                     self.say(error.to_string()).await;
@@ -237,17 +245,15 @@ impl Life {
         let half = place.with_extension("half");
         let source = Source::File(file);
         for tries in 1.. {
-            let fetched = match self.provider() {
-                Err(error) => Err(error),
-                Ok(provider) => self.unless(Heed::Force, provider.download(&source, &half)).await?,
-            };
-            match fetched {
+            let (source, half) = (&source, &half);
+            let fetched = self.asking(Heed::Force, |provider| async move { provider.download(source, half).await });
+            match fetched.await? {
                 Ok(_) => {
-                    fs::rename(half, place).map_err(Error::from)?;
+                    fs::rename(half, &place).map_err(Error::from)?;
                     break;
                 }
                 Err(error) if error.is_transient() && tries < TRIES_FOR_REQUESTS => {
-                    self.pause(Heed::Force, &error).await?;
+                    self.rest_after(&error).await?;
                 }
                 Err(error) => {
                     self.say(error.to_string()).await;
@@ -259,22 +265,24 @@ impl Life {
         Ok(())
     }
 
-    /// Answers how many lines could not be read.
-    async fn join(&mut self, files: Vec<PathBuf>, out: PathBuf) -> Flow<u64> {
+    async fn join(&mut self, files: Vec<PathBuf>, out: PathBuf) -> Flow<Joined> {
         let requests = requests_file(&self.shared.data, self.job());
         let state = self.batch.state;
         let joined =
             blocking(&self.shared, move |_| table::join(state, requests.exists().then_some(&requests), &files, &out));
-        let (results, usage, unreadable) = self.unless(Heed::Force, joined).await??;
-        self.say(format!("{} of {} requests succeeded", results.succeeded, results.succeeded + results.unfinished()))
-            .await;
+        Ok(self.unless(Heed::Force, joined).await??)
+    }
+
+    async fn accept(&mut self, joined: Joined) -> Flow<()> {
+        let Joined { results, usage, .. } = joined;
+        let all = results.succeeded + results.unfinished();
+        self.say(format!("{} of {all} requests succeeded", results.succeeded)).await;
         self.change(|batch| {
-            batch.results = Some(results).filter(|results| results.succeeded + results.unfinished() > 0);
+            batch.results = Some(results).filter(|_| all > 0);
             if batch.usage.is_none() {
                 batch.usage = usage.map(usage_of);
             }
         })
-        .await?;
-        Ok(unreadable)
+        .await
     }
 }

@@ -71,7 +71,7 @@ impl Notes {
     /// Nothing had been sent, or what was sent is refused.
     pub(super) fn nothing_running(&self, batch: &BatchRecord) -> StopEvidence {
         let detail = match batch.batch_id {
-            None => CancelResult::NeverSent.sentence().to_owned(),
+            None => batch.cancel_result.unwrap_or(CancelResult::NeverSent).sentence().to_owned(),
             Some(_) => words_of(batch),
         };
         self.evidence(true, Some(now()), detail)

@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use super::{
     Shared,
     evidence::{Notes, waiting_for},
-    life::{Flow, Halt, Heed, Life, jittered},
+    life::{Flow, Halt, Heed, LONGEST_REST, Life, jittered},
+    lost,
 };
 use crate::{
     engine::clock::now,
@@ -27,6 +28,8 @@ use crate::{
 /// Pauses between two questions, by age.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
+/// Of a second, for each batch that is followed: so many questions are asked in it at most.
+const EACH: Duration = Duration::from_millis(20);
 /// While it is being cancelled.
 const CANCEL_SHORTEST: Duration = Duration::from_millis(300);
 const CANCEL_LONGEST: Duration = Duration::from_secs(10);
@@ -36,10 +39,9 @@ const CANCEL_AGAIN: Duration = Duration::from_secs(60);
 const ABSENCES: u32 = 4;
 /// What a forced end still tries, in all: the job is given up after five seconds.
 const LAST_TRY: Duration = Duration::from_secs(4);
-/// How far a provider's clock may be behind ours, milliseconds.
-const CLOCK_SKEW: i64 = 600_000;
-/// How long a batch that was just made may be missing from the provider's list.
-const LIST_LAG: Duration = Duration::from_secs(10);
+/// Characters of a provider's word for a state, and of what it says is wrong.
+const LONGEST_WORD: usize = 100;
+const LONGEST_FAULT: usize = 1_000;
 /// How long a look for what was given up goes on.
 const PROOF_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -47,6 +49,8 @@ const PROOF_PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Default)]
 struct Cancel {
     sent: Option<Instant>,
+    /// It may have been heard, though its answer could not be read.
+    may_be_heard: bool,
     looks: u32,
 }
 
@@ -71,7 +75,10 @@ impl Life {
             match self.ask().await? {
                 Ok(()) => absences = 0,
                 Err(ProviderError::NotFound { .. }) => absences += 1,
-                Err(error) => self.note_error(&error).await?,
+                Err(error) => {
+                    self.asked_rest = error.retry_after();
+                    self.note_error(&error).await?;
+                }
             }
             if absences >= ABSENCES {
                 self.believe_gone().await?;
@@ -94,15 +101,13 @@ impl Life {
         let id = self.batch.batch_id.clone().unwrap_or_default();
         // A cancel does not wait for an answer that may never come.
         let heed = if self.ordered() == Stop::No { Heed::Cancel } else { Heed::Force };
-        let told = match self.provider() {
-            Err(error) => Err(error),
-            Ok(provider) => self.unless(heed, provider.get(&id)).await.or_else(|halt| match halt {
-                // The next round of `follow` does what is left to do.
-                Halt::Cancel | Halt::Forced => Ok(Err(ProviderError::Unclear("interrupted".to_owned()))),
-                other => Err(other),
-            })?,
-        };
-        match told {
+        let told = self.asking(heed, |provider| async move { provider.get(&id).await }).await;
+        let told = told.or_else(|halt| match halt {
+            // The next round of `follow` does what is left to do.
+            Halt::Cancel | Halt::Forced => Ok(Err(ProviderError::Unclear("interrupted".to_owned()))),
+            other => Err(other),
+        });
+        match told? {
             Ok(told) => {
                 self.misses = 0;
                 self.take(&told).await?;
@@ -154,7 +159,7 @@ impl Life {
     }
 
     /// While the job is being cancelled the page says how the provider stands.
-    async fn tell_waiting(&mut self) -> Flow<()> {
+    pub(super) async fn tell_waiting(&mut self) -> Flow<()> {
         if self.ordered() != Stop::Graceful || self.batch.state.is_terminal() {
             return Ok(());
         }
@@ -169,11 +174,12 @@ impl Life {
 
     /// The provider has said several times that there is no such batch.
     async fn believe_gone(&mut self) -> Flow<()> {
+        self.change(|batch| batch.gone = true).await?;
+        // A new one may come to be known yet.
         let is_young = self.batch.created_at.is_some_and(|at| now().millis_since(at) < 30_000);
         if is_young {
             return Ok(());
         }
-        self.change(|batch| batch.gone = true).await?;
         if self.ordered() == Stop::No {
             let name = &self.batch.provider;
             return Err(Halt::Failed(format!(
@@ -192,7 +198,10 @@ impl Life {
             self.natural_pause()
         };
         let missed = Duration::from_secs(1 << self.misses.min(6));
-        let pause = jittered(if self.misses > 0 { own.max(missed).min(LONGEST) } else { own });
+        let own = if self.misses > 0 { own.max(missed.min(LONGEST)) } else { own };
+        // Somebody waits for a cancel, and each minute of it costs.
+        let longest = if cancelling { LONGEST } else { LONGEST_REST };
+        let pause = jittered(own.max(self.asked_rest.take().unwrap_or_default().min(longest)));
         self.remember(pause);
         let heed = if cancelling { Heed::Force } else { Heed::Cancel };
         let rest = async {
@@ -210,7 +219,7 @@ impl Life {
 
     fn natural_pause(&self) -> Duration {
         let age = self.batch.created_at.map_or(0, |at| now().millis_since(at)).max(0);
-        (Duration::from_millis(age.unsigned_abs()) / 10).clamp(SHORTEST, LONGEST)
+        natural_pause(Duration::from_millis(age.unsigned_abs()), self.shared.followed().len())
     }
 
     fn remember(&self, pause: Duration) {
@@ -228,21 +237,18 @@ impl Life {
 
     /// Asks the provider to cancel, and again now and then while nothing shows that it was heard.
     async fn cancel(&mut self, cancel: &mut Cancel) -> Flow<()> {
-        let is_heard = self.batch.state == BatchState::Cancelling && self.batch.cancel_sent_at.is_some();
+        let was_sent = self.batch.cancel_sent_at.is_some() || cancel.may_be_heard;
+        let is_heard = self.batch.state == BatchState::Cancelling && was_sent;
         let is_fresh = cancel.sent.is_some_and(|sent| sent.elapsed() < CANCEL_AGAIN);
         if is_heard || is_fresh {
             return Ok(());
         }
         let id = self.batch.batch_id.clone().unwrap_or_default();
-        let answer = match self.provider() {
-            Err(error) => Err(error),
-            Ok(provider) => match self.unless(Heed::Force, provider.cancel(&id)).await {
-                Ok(answer) => answer,
-                Err(Halt::Forced) => return Ok(()),
-                Err(halt) => return Err(halt),
-            },
-        };
-        self.heard(answer, cancel).await
+        match self.asking(Heed::Force, |provider| async move { provider.cancel(&id).await }).await {
+            Ok(answer) => self.heard(answer, cancel).await,
+            Err(Halt::Forced) => Ok(()),
+            Err(halt) => Err(halt),
+        }
     }
 
     async fn heard(&mut self, answer: batches::Result<CancelAnswer>, cancel: &mut Cancel) -> Flow<()> {
@@ -271,6 +277,9 @@ impl Life {
                 Ok(())
             }
             Err(error) => {
+                // Asked again soon: it is harmless, and who did not hear it goes on and bills.
+                self.asked_rest = error.retry_after();
+                cancel.may_be_heard |= matches!(error, ProviderError::Garbage { .. });
                 self.misses = self.misses.saturating_add(1);
                 self.note_error(&error).await
             }
@@ -280,7 +289,7 @@ impl Life {
     /// Force: the request is sent all the same, and a few looks are made.
     async fn last_try(&mut self) -> Flow<()> {
         let Some(id) = self.batch.batch_id.clone() else { return Err(Halt::Forced) };
-        let Ok(provider) = self.provider() else { return Err(Halt::Forced) };
+        let Ok(provider) = self.shared.provider(&self.batch.provider) else { return Err(Halt::Forced) };
         let deadline = tokio::time::Instant::now() + LAST_TRY;
         if self.batch.state != BatchState::Cancelling
             && let Ok(answer) = tokio::time::timeout_at(deadline, provider.cancel(&id)).await
@@ -303,6 +312,11 @@ impl Life {
     pub(super) fn deadline(&self) -> Duration {
         self.shared.deadline(&self.batch.provider)
     }
+}
+
+/// By age; and so long that each of many gets its turn: a thousand new ones would be a thousand questions a second.
+fn natural_pause(age: Duration, followed: usize) -> Duration {
+    (age / 10).clamp(SHORTEST, LONGEST).max(EACH * u32::try_from(followed).unwrap_or(u32::MAX))
 }
 
 /// How a cancel met a batch that is over.
@@ -329,7 +343,7 @@ pub(super) async fn refresh(shared: &Shared, job: &JobRecord) -> Result<()> {
         }
         return Ok(());
     }
-    if batch.version == 0 || batch.step < BatchStep::Creating {
+    if batch.version == 0 || !batch.may_be_there() {
         return Ok(());
     }
     let looked = look(shared, &batch).await;
@@ -354,7 +368,7 @@ async fn look(shared: &Shared, batch: &BatchRecord) -> Look {
         Some(id) => provider.get(id).await.map(Some),
         None => {
             let file = batch.input_file.as_deref().unwrap_or_default();
-            provider.find_created(&batch.tag, file, searched_since(batch)).await
+            provider.find_created(&batch.tag, file, lost::searched_since(batch)).await
         }
     };
     match told {
@@ -363,11 +377,6 @@ async fn look(shared: &Shared, batch: &BatchRecord) -> Look {
         Err(ProviderError::NotFound { .. }) => Look::Gone,
         Err(error) => Look::Failed(error),
     }
-}
-
-/// From when on a provider's list is searched for a batch that may be there.
-pub(super) fn searched_since(batch: &BatchRecord) -> i64 {
-    batch.create_begun_at.map_or(0, |at| at.0 - CLOCK_SKEW)
 }
 
 async fn store(shared: &Shared, job: JobId, looked: &Look) -> Result<()> {
@@ -416,6 +425,37 @@ pub(super) async fn change(
     }
 }
 
+/// What became of a creation whose answer was lost. The record as it is then.
+pub(super) enum Surfaced {
+    Found(Box<BatchRecord>),
+    /// It cannot come any more.
+    Never(Box<BatchRecord>),
+    /// The provider could not be asked; the record says why.
+    Unknown(Box<BatchRecord>),
+}
+
+/// Looks for a batch whose creation got no answer, as long as it may come, and stores what is known then.
+pub(super) async fn surfaced(shared: &Shared, batch: &BatchRecord) -> Result<Surfaced> {
+    let (job, deadline) = (batch.job_id, shared.deadline(&batch.provider));
+    let known = |changed: Option<BatchRecord>| Box::new(changed.unwrap_or_else(|| batch.clone()));
+    let Some(sent) = batch.create_sent_at else { return Ok(Surfaced::Never(known(None))) };
+    Ok(match lost::look_out(shared, batch, sent).await {
+        Ok(Some(told)) => Surfaced::Found(known(change(shared, job, |batch| absorb(batch, &told, deadline)).await?)),
+        Ok(None) => {
+            let never = change(shared, job, |batch| {
+                batch.create_sent_at = None;
+                batch.cancel_result = Some(CancelResult::NeverAppeared);
+                batch.last_error = None;
+            });
+            Surfaced::Never(known(never.await?))
+        }
+        Err(error) => {
+            let words = error.to_string();
+            Surfaced::Unknown(known(change(shared, job, |batch| batch.last_error = Some(words.clone())).await?))
+        }
+    })
+}
+
 /// A run that was given up: the provider is asked to cancel, then how it stands, until it is over.
 pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence> {
     let Some(mut batch) = shared.store.batch(run.job_id).await? else {
@@ -423,8 +463,19 @@ pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence
         return Ok(Notes::of(&fresh).nothing_running(&fresh));
     };
     let mut notes = Notes::of(&batch);
-    if batch.step < BatchStep::Creating {
+    if !batch.may_be_there() {
         return Ok(notes.nothing_running(&batch));
+    }
+    if batch.batch_id.is_none() {
+        match surfaced(shared, &batch).await? {
+            Surfaced::Found(found) => batch = *found,
+            Surfaced::Never(batch) => return Ok(notes.nothing_running(&batch)),
+            Surfaced::Unknown(batch) => return Ok(notes.unconfirmed(&batch)),
+        }
+    }
+    if batch.state.is_terminal() {
+        // It has said so, and nothing changes that: it may have been deleted there since.
+        return Ok(notes.proof(&batch, cancel_result(&batch)));
     }
     let begun = Instant::now();
     let mut sent = false;
@@ -434,14 +485,7 @@ pub(super) async fn prove(shared: &Shared, run: &OpenRun) -> Result<StopEvidence
         store(shared, run.job_id, &looked).await?;
         batch = shared.store.batch(run.job_id).await?.unwrap_or(batch);
         match looked {
-            // A list may lag behind.
-            Look::None if begun.elapsed() < LIST_LAG => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(CANCEL_LONGEST);
-                continue;
-            }
-            Look::None => return Ok(notes.nothing_running(&batch)),
-            Look::Failed(_) | Look::Gone => return Ok(notes.unconfirmed(&batch)),
+            Look::Failed(_) | Look::Gone | Look::None => return Ok(notes.unconfirmed(&batch)),
             Look::Told(_) => {}
         }
         notes.answered(&batch);
@@ -477,8 +521,12 @@ pub(super) fn absorb(batch: &mut BatchRecord, told: &Batch, deadline: Duration) 
     batch.step = batch.step.max(BatchStep::Created);
     // A mixed-up answer does not take the handle away.
     batch.batch_id.get_or_insert_with(|| told.id.clone());
-    batch.state = state_of(told.state);
-    batch.raw_state = Some(told.raw_state.clone()).filter(|word| !word.is_empty());
+    batch.create_sent_at = None;
+    // What is over stays over: an answer from before comes from a part of the provider that lags behind.
+    if told.state.is_terminal() || !batch.state.is_terminal() {
+        batch.state = state_of(told.state);
+        batch.raw_state = Some(shortened(&told.raw_state, LONGEST_WORD)).filter(|word| !word.is_empty());
+    }
     keep(&mut batch.model, told.model.clone());
     keep(&mut batch.endpoint, told.endpoint.clone());
     keep(&mut batch.counts, told.counts.map(counts_of));
@@ -501,12 +549,17 @@ pub(super) fn absorb(batch: &mut BatchRecord, told: &Batch, deadline: Duration) 
     }
     let fault = |error: &batches::BatchError| BatchFault {
         code: error.code.clone(),
-        message: error.message.clone(),
+        message: shortened(&error.message, LONGEST_FAULT),
         line: error.line,
     };
     batch.faults = told.errors.iter().take(100).map(fault).collect();
     batch.gone = false;
     batch.last_error = None;
+}
+
+/// A provider may say anything, at any length.
+fn shortened(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 /// What a provider leaves out is not unknown again.
@@ -540,5 +593,42 @@ pub(crate) fn state_of(state: State) -> BatchState {
         State::Expired => BatchState::Expired,
         State::Cancelled => BatchState::Cancelled,
         State::Unknown => BatchState::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_asked_for_by_its_age_and_many_take_turns() {
+        let pause = |age, followed| natural_pause(Duration::from_secs(age), followed).as_secs();
+        assert_eq!([pause(0, 1), pause(100, 1), pause(3_600, 1)], [1, 10, 60]);
+        assert_eq!([pause(0, 1_000), pause(3_600, 1_000), pause(0, 10_000)], [20, 60, 200]);
+    }
+
+    #[test]
+    fn what_is_over_stays_over_whatever_a_late_answer_says() {
+        let mut batch = BatchRecord::new(JobId(1), "openai", app::model::ProviderKind::Openai);
+        let told = |word: &str| Batch {
+            id: "batch_1".to_owned(),
+            state: State::from_word(word),
+            raw_state: word.to_owned(),
+            ..Batch::default()
+        };
+        for (word, state) in [
+            ("in_progress", BatchState::Running),
+            ("validating", BatchState::Queued),
+            ("cancelled", BatchState::Cancelled),
+            ("cancelling", BatchState::Cancelled),
+            ("", BatchState::Cancelled),
+            ("completed", BatchState::Succeeded),
+        ] {
+            absorb(&mut batch, &told(word), LONGEST);
+            assert_eq!(batch.state, state, "{word}");
+        }
+        assert_eq!(batch.raw_state.as_deref(), Some("completed"));
+        absorb(&mut batch, &told(&"failed".repeat(1_000)), LONGEST);
+        assert!(batch.raw_state.is_some_and(|word| word.len() <= LONGEST_WORD));
     }
 }

@@ -13,13 +13,16 @@ use crate::{
     error::Error,
     kinds::{RunContext, RunOutcome, RunPlace, Stop},
     process,
-    store::{BatchRecord, BatchStep, PutBatch, UnitRecord, Verdict},
+    store::{BatchRecord, PutBatch, UnitRecord, Verdict},
 };
 
 /// Between two tries to store something.
 const STORE_AGAIN: Duration = Duration::from_millis(250);
 /// Longest pause after answers that did not come.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest rest that a provider gets when it asks for one, while nobody waits for a cancel.
+pub(super) const LONGEST_REST: Duration = Duration::from_hours(1);
 
 /// Why a run does not go on.
 pub(super) enum Halt {
@@ -63,6 +66,8 @@ pub(super) struct Life {
     pub(super) notes: Notes,
     /// Answers in a row that did not come.
     pub(super) misses: u32,
+    /// How long the provider wants to be left alone.
+    pub(super) asked_rest: Option<Duration>,
     /// What the job was last said to wait for, while it is being cancelled.
     pub(super) told_waiting: Option<String>,
 }
@@ -83,8 +88,18 @@ impl Life {
         };
         let notes = Notes::of(&batch);
         let shared = shared.clone();
-        let mut life =
-            Life { shared, place, unit: claimed.unit, worker, stop, batch, notes, misses: 0, told_waiting: None };
+        let mut life = Life {
+            shared,
+            place,
+            unit: claimed.unit,
+            worker,
+            stop,
+            batch,
+            notes,
+            misses: 0,
+            asked_rest: None,
+            told_waiting: None,
+        };
         let end = life.live().await;
         life.outcome(end).await
     }
@@ -107,7 +122,7 @@ impl Life {
             Err(Halt::LetGo) => open_ended(),
             Err(Halt::Forced | Halt::Cancel) => {
                 let batch = &self.batch;
-                let evidence = if batch.step < BatchStep::Creating {
+                let evidence = if !batch.may_be_there() {
                     self.notes.nothing_running(batch)
                 } else if batch.state.is_terminal() {
                     self.notes.proof(batch, cancel_result(batch))
@@ -118,7 +133,7 @@ impl Life {
             }
             Err(Halt::Failed(why)) => {
                 self.say(format!("failed: {why}")).await;
-                let may_run = self.batch.batch_id.is_some() && !self.batch.state.is_terminal();
+                let may_run = self.batch.may_be_there() && !self.batch.state.is_terminal();
                 let stop = (self.ordered() != Stop::No).then(|| {
                     if may_run { self.notes.unconfirmed(&self.batch) } else { self.notes.nothing_running(&self.batch) }
                 });
@@ -166,12 +181,42 @@ impl Life {
         }
     }
 
-    /// A pause after an answer that did not come: as the provider says, or longer each time.
-    pub(super) async fn pause(&mut self, heed: Heed, error: &ProviderError) -> Flow<()> {
+    /// Asks the provider, unless an order comes first; then the question is dropped.
+    pub(super) async fn asking<T, A>(
+        &self,
+        heed: Heed,
+        ask: impl FnOnce(Arc<dyn Provider>) -> A,
+    ) -> Flow<batches::Result<T>>
+    where
+        A: Future<Output = batches::Result<T>>,
+    {
+        match self.shared.provider(&self.batch.provider) {
+            Ok(provider) => self.unless(heed, ask(provider)).await,
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// A pause that an order ends; whoever rests looks at the order then.
+    pub(super) async fn rest(&self, pause: Duration) -> Flow<()> {
+        let heed = if self.ordered() == Stop::No { Heed::Cancel } else { Heed::Force };
+        match self.unless(heed, tokio::time::sleep(pause)).await {
+            Ok(()) | Err(Halt::Cancel) => Ok(()),
+            Err(halt) => Err(halt),
+        }
+    }
+
+    /// A pause after an answer that did not come.
+    pub(super) async fn rest_after(&mut self, error: &ProviderError) -> Flow<()> {
+        let pause = self.missed(error);
+        self.rest(pause).await
+    }
+
+    /// Counts an answer that did not come. The pause after it: as the provider says, or longer each time.
+    pub(super) fn missed(&mut self, error: &ProviderError) -> Duration {
         self.misses = self.misses.saturating_add(1);
         let own = Duration::from_secs(1 << self.misses.min(6)).min(LONGEST_PAUSE);
-        let pause = error.retry_after().unwrap_or(own).min(Duration::from_secs(120));
-        self.unless(heed, tokio::time::sleep(jittered(pause))).await
+        let longest = if self.ordered() == Stop::No { LONGEST_REST } else { LONGEST_PAUSE };
+        jittered(error.retry_after().unwrap_or(own).min(longest))
     }
 
     // ---- the record ----
@@ -218,10 +263,6 @@ impl Life {
             self.say(text.clone()).await;
         }
         self.change(|batch| batch.last_error = Some(text.clone())).await
-    }
-
-    pub(super) fn provider(&self) -> std::result::Result<Arc<dyn Provider>, ProviderError> {
-        self.shared.provider(&self.batch.provider)
     }
 
     /// Moves the job on to `to`, through what lies between. While it is being cancelled it stays where it is.

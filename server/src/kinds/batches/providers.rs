@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use app::model::{CheckedInput, Kind, ProviderInfo, ProviderKind};
@@ -27,6 +28,8 @@ pub(crate) struct Known {
     /// Leave what is there when a job is removed.
     pub(super) keep_remote: bool,
     pub(super) prices: Prices,
+    /// For how long a batch whose creation got no answer is looked for.
+    pub(super) lost_create: Duration,
     settings: Settings,
     connected: Mutex<Option<Arc<dyn Provider>>>,
 }
@@ -42,6 +45,7 @@ impl Providers {
                 kind,
                 keep_remote: provider.keep_remote,
                 prices: Prices::new(provider.prices.clone()),
+                lost_create: provider.lost_create(),
                 settings: provider.settings(kind),
                 connected: Mutex::default(),
             };
@@ -145,7 +149,7 @@ impl Known {
         self.settings.capabilities().delete_files
     }
 
-    pub(super) fn deadline(&self) -> std::time::Duration {
+    pub(super) fn deadline(&self) -> Duration {
         self.settings.deadline()
     }
 }

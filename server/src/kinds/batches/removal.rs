@@ -4,9 +4,15 @@
 use std::{fs, io, path::Path};
 
 use app::model::{BatchState, CancelResult, Category, JobId, Leftover, RerunUnits};
-use batches::{Deletion, Error as ProviderError, Provider};
+use batches::{Batch, Deletion, Error as ProviderError, Provider};
 
-use super::{Shared, follow, requests_file, submit::upload_name, table};
+use super::{
+    Shared,
+    follow::{self, Surfaced},
+    requests_file,
+    submit::upload_name,
+    table,
+};
 use crate::{
     data::{DataFolder, make_folder},
     engine::clock::now,
@@ -53,8 +59,11 @@ pub(super) async fn withdraw(shared: &Shared, job: JobId) -> Result<Vec<Leftover
         Err((batch, why)) => return Ok(left(&batch, &why)),
     };
     let mut leftovers = Vec::new();
+    let mut batch = batch;
     if let Some(id) = batch.batch_id.clone().filter(|_| !batch.batch_removed) {
-        match take_batch(&*provider, &id, batch.state.is_terminal()).await {
+        let (now, taken) = take_batch(shared, &*provider, batch, &id).await?;
+        batch = now;
+        match taken {
             Taken::Gone => {
                 follow::change(shared, job, |batch| batch.batch_removed = true).await?;
             }
@@ -98,7 +107,7 @@ async fn resolve(
     provider: &dyn Provider,
     batch: BatchRecord,
 ) -> Result<std::result::Result<BatchRecord, Unresolved>> {
-    let (job, deadline) = (batch.job_id, shared.deadline(&batch.provider));
+    let job = batch.job_id;
     let found = match batch.step {
         BatchStep::Uploading => match provider.find_file(&upload_name(&batch), batch.input_bytes).await {
             Ok(file) => {
@@ -107,14 +116,13 @@ async fn resolve(
             }
             Err(error) => return Ok(Err((batch, error.to_string()))),
         },
-        BatchStep::Creating => {
-            let file = batch.input_file.as_deref().unwrap_or_default();
-            match provider.find_created(&batch.tag, file, follow::searched_since(&batch)).await {
-                Ok(Some(told)) => follow::change(shared, job, |batch| follow::absorb(batch, &told, deadline)).await?,
-                Ok(None) => None,
-                Err(error) => return Ok(Err((batch, error.to_string()))),
+        BatchStep::Creating => match follow::surfaced(shared, &batch).await? {
+            Surfaced::Found(found) | Surfaced::Never(found) => Some(*found),
+            Surfaced::Unknown(batch) => {
+                let why = batch.last_error.clone().unwrap_or_default();
+                return Ok(Err((*batch, why)));
             }
-        }
+        },
         BatchStep::New | BatchStep::Uploaded | BatchStep::Created | BatchStep::Collected => None,
     };
     Ok(Ok(found.unwrap_or(batch)))
@@ -130,18 +138,32 @@ enum Taken {
     },
 }
 
-/// Only what is over is deleted: a record that goes while the batch runs takes the way to stop it along.
-/// `ended`: the provider has said so before.
-async fn take_batch(provider: &dyn Provider, id: &str, ended: bool) -> Taken {
+/// Only what is over is deleted: a record that goes while the batch runs takes the way to stop it along. The record with
+/// what the provider says of it now, which is the proof for who looks afterwards.
+async fn take_batch(
+    shared: &Shared,
+    provider: &dyn Provider,
+    batch: BatchRecord,
+    id: &str,
+) -> Result<(BatchRecord, Taken)> {
     let told = match provider.get(id).await {
         Ok(told) => told,
-        Err(ProviderError::NotFound { .. }) if ended => return Taken::Gone,
+        Err(ProviderError::NotFound { .. }) if batch.state.is_terminal() => return Ok((batch, Taken::Gone)),
         Err(error @ ProviderError::NotFound { .. }) => {
             let detail = format!("The provider does not know it, and never said that it was over: {error}");
-            return Taken::Kept { for_ever: true, live: false, detail };
+            return Ok((batch, Taken::Kept { for_ever: true, live: false, detail }));
         }
-        Err(error) => return Taken::Kept { for_ever: false, live: true, detail: error.to_string() },
+        Err(error) => {
+            let detail = error.to_string();
+            return Ok((batch, Taken::Kept { for_ever: false, live: true, detail }));
+        }
     };
+    let deadline = shared.deadline(&batch.provider);
+    let changed = follow::change(shared, batch.job_id, |batch| follow::absorb(batch, &told, deadline)).await?;
+    Ok((changed.unwrap_or(batch), take(provider, &told, id).await))
+}
+
+async fn take(provider: &dyn Provider, told: &Batch, id: &str) -> Taken {
     if !told.state.is_terminal() {
         // Asked once more: whoever removed the job wants it stopped.
         let _ = provider.cancel(id).await;
@@ -173,8 +195,8 @@ fn all(batch: &BatchRecord, for_ever: bool, why: &str) -> Vec<Leftover> {
     let remote = batch.batch_id.iter().filter(|_| !batch.batch_removed && !batch.gone);
     let batches = remote.map(|id| leftover(batch, Category::ProviderBatch, id, for_ever, why));
     let files = batch.files_left().map(|file| leftover(batch, Category::ProviderFiles, file, for_ever, why));
-    let unresolved = (matches!(batch.step, BatchStep::Uploading | BatchStep::Creating) && batch.batch_id.is_none())
-        .then(|| leftover(batch, Category::ProviderBatch, &batch.tag, for_ever, why));
+    let lost = batch.step == BatchStep::Uploading || (batch.batch_id.is_none() && batch.may_be_there());
+    let unresolved = lost.then(|| leftover(batch, Category::ProviderBatch, &batch.tag, for_ever, why));
     batches.chain(files).chain(unresolved).collect()
 }
 

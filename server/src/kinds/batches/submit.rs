@@ -4,14 +4,13 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use app::model::{BatchState, CancelResult, CheckedInput};
 use batches::{Batch, Create, Error as ProviderError};
 
 use super::{
-    follow::{absorb, searched_since},
+    follow::absorb,
     input,
     life::{Flow, Halt, Heed, Life},
     requests_file, view,
@@ -24,13 +23,10 @@ use crate::{
     store::{BatchRecord, BatchStep, Verdict},
 };
 
-/// Pauses before the looks for a batch that may be there: a list may lag behind.
-const LOOKS: [Duration; 4] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(6)];
-
 impl Life {
     /// Returns when the provider has the batch. A cancel ends it only while there is none.
     pub(super) async fn submit(&mut self) -> Flow<()> {
-        // What a former process had begun may be there.
+        // A file that a former process had begun to send may be there.
         let mut may_be_there = true;
         loop {
             match self.batch.step {
@@ -42,23 +38,14 @@ impl Life {
                 BatchStep::Uploading => self.upload(&mut may_be_there).await?,
                 BatchStep::Uploaded => {
                     self.heed(Heed::Cancel)?;
-                    let at = now();
                     self.change(|batch| {
                         batch.step = BatchStep::Creating;
                         batch.state = BatchState::Creating;
-                        batch.create_begun_at.get_or_insert(at);
                     })
                     .await?;
-                    may_be_there = false;
                 }
-                BatchStep::Creating => self.create(&mut may_be_there).await?,
-                BatchStep::Created | BatchStep::Collected => {
-                    if self.batch.version == 0 {
-                        // An adopted one: from now on it is this job's.
-                        self.change(|_| {}).await?;
-                    }
-                    return Ok(());
-                }
+                BatchStep::Creating => self.create().await?,
+                BatchStep::Created | BatchStep::Collected => return Ok(()),
             }
         }
     }
@@ -105,21 +92,14 @@ impl Life {
     async fn upload(&mut self, may_be_there: &mut bool) -> Flow<()> {
         self.heed(Heed::Cancel)?;
         let path = requests_file(&self.shared.data, self.job());
-        let (name, bytes) = (upload_name(&self.batch), self.batch.input_bytes);
-        let sent = match self.provider() {
-            Err(error) => Err(error),
-            Ok(provider) => {
-                let look = *may_be_there;
-                let work = async {
-                    if look && let Some(file) = provider.find_file(&name, bytes).await? {
-                        return Ok(file);
-                    }
-                    provider.upload(&path, &name).await
-                };
-                self.unless(Heed::Cancel, work).await?
+        let (name, bytes, look) = (upload_name(&self.batch), self.batch.input_bytes, *may_be_there);
+        let sent = self.asking(Heed::Cancel, |provider| async move {
+            if look && let Some(file) = provider.find_file(&name, bytes).await? {
+                return Ok(file);
             }
-        };
-        match sent {
+            provider.upload(&path, &name).await
+        });
+        match sent.await? {
             Ok(file) => {
                 self.say(format!("the file is there as {}", file.id)).await;
                 self.misses = 0;
@@ -133,7 +113,7 @@ impl Life {
             Err(error) if error.is_transient() || matches!(error, ProviderError::Unclear(_)) => {
                 *may_be_there = true;
                 self.note_error(&error).await?;
-                self.pause(Heed::Cancel, &error).await
+                self.rest_after(&error).await
             }
             Err(error) => {
                 self.note_error(&error).await?;
@@ -143,15 +123,21 @@ impl Life {
     }
 
     /// One attempt. When its answer is lost, the next thing is to look.
-    async fn create(&mut self, may_be_there: &mut bool) -> Flow<()> {
-        if *may_be_there {
-            match self.find().await? {
-                Some(batch) => return self.created(&batch, "found again").await,
-                None => *may_be_there = false,
+    async fn create(&mut self) -> Flow<()> {
+        if let Some(sent) = self.batch.create_sent_at {
+            if let Some(batch) = self.find_lost(sent).await? {
+                return self.created(&batch, "found again").await;
             }
+            self.heed(Heed::Cancel)?;
+            self.say("no batch has shown: it is made again").await;
         }
-        // It is known that the provider has none.
         self.heed(Heed::Cancel)?;
+        let at = now();
+        self.change(|batch| {
+            batch.create_begun_at.get_or_insert(at);
+            batch.create_sent_at = Some(at);
+        })
+        .await?;
         let create = Create {
             input_file: self.batch.input_file.clone().unwrap_or_default(),
             endpoint: self.batch.endpoint.clone(),
@@ -159,53 +145,25 @@ impl Life {
             tag: self.batch.tag.clone(),
             display_name: self.batch.tag.clone(),
         };
-        let made = match self.provider() {
-            Err(error) => Err(error),
-            Ok(provider) => self.unless(Heed::Force, provider.create(&create)).await?,
-        };
-        match made {
+        match self.asking(Heed::Force, |provider| async move { provider.create(&create).await }).await? {
             Ok(batch) => self.created(&batch, "created").await,
-            Err(error @ ProviderError::Unclear(_)) => {
-                *may_be_there = true;
-                self.note_error(&error).await
-            }
+            Err(error @ (ProviderError::Unclear(_) | ProviderError::Garbage { .. })) => self.note_error(&error).await,
+            // After every other error there is none.
             Err(error) if error.is_transient() => {
-                // An answer that cannot be read was given by somebody who may have made it.
-                *may_be_there = matches!(error, ProviderError::Garbage { .. });
+                self.change(|batch| batch.create_sent_at = None).await?;
                 self.note_error(&error).await?;
-                self.pause(Heed::Force, &error).await
+                self.rest_after(&error).await
             }
             Err(error) => {
                 self.note_error(&error).await?;
-                self.change(|batch| batch.state = BatchState::Failed).await?;
+                self.change(|batch| {
+                    batch.create_sent_at = None;
+                    batch.state = BatchState::Failed;
+                })
+                .await?;
                 Err(Halt::Failed(error.to_string()))
             }
         }
-    }
-
-    /// The batch of our tag, or of our file where a service forgets tags, if the provider has one. Does not answer before the provider has.
-    async fn find(&mut self) -> Flow<Option<Batch>> {
-        let since = searched_since(&self.batch);
-        let (tag, file) = (self.batch.tag.clone(), self.batch.input_file.clone().unwrap_or_default());
-        let mut looks = LOOKS.into_iter();
-        let mut pause = looks.next();
-        while let Some(time) = pause {
-            self.unless(Heed::Force, tokio::time::sleep(time)).await?;
-            let found = match self.provider() {
-                Err(error) => Err(error),
-                Ok(provider) => self.unless(Heed::Force, provider.find_created(&tag, &file, since)).await?,
-            };
-            match found {
-                Ok(Some(batch)) => return Ok(Some(batch)),
-                Ok(None) => pause = looks.next(),
-                Err(error) => {
-                    // Also what does not pass by itself: a batch may be there, and somebody can put the key right.
-                    self.note_error(&error).await?;
-                    self.pause(Heed::Force, &error).await?;
-                }
-            }
-        }
-        Ok(None)
     }
 
     async fn created(&mut self, told: &Batch, how: &str) -> Flow<()> {
@@ -217,9 +175,11 @@ impl Life {
 
     /// The job is cancelled, and the provider has nothing of it that runs.
     pub(super) async fn never_sent(&mut self) -> Flow<RunOutcome> {
-        self.say("cancelled before a batch was made").await;
+        self.say("cancelled; the provider has no batch").await;
         self.change(|batch| {
-            batch.cancel_result = Some(CancelResult::NeverSent);
+            let result = if batch.may_be_there() { CancelResult::NeverAppeared } else { CancelResult::NeverSent };
+            batch.cancel_result = Some(result);
+            batch.create_sent_at = None;
             batch.last_error = None;
         })
         .await?;

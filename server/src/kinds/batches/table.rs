@@ -29,13 +29,18 @@ const MAX_LIMIT: u32 = 200;
 /// Lines that one page looks through: a rare status ends early, with a cursor.
 const MAX_LOOKED_AT: usize = 50_000;
 
-/// Joins what a provider returned to what it was asked: counts, tokens, and lines that could not be read. Blocking.
-pub(super) fn join(
-    state: BatchState,
-    requests: Option<&PathBuf>,
-    outputs: &[PathBuf],
-    into: &Path,
-) -> Result<(ResultCounts, Option<Usage>, u64)> {
+/// What a join came to.
+pub(super) struct Joined {
+    pub(super) results: ResultCounts,
+    pub(super) usage: Option<Usage>,
+    /// Lines that could not be read.
+    pub(super) unreadable: u64,
+    /// There were lines, and none of them is a result.
+    pub(super) is_garbage: bool,
+}
+
+/// Joins what a provider returned to what it was asked. Blocking.
+pub(super) fn join(state: BatchState, requests: Option<&PathBuf>, outputs: &[PathBuf], into: &Path) -> Result<Joined> {
     let unanswered = match state {
         BatchState::Cancelled => RowStatus::Cancelled,
         BatchState::Expired => RowStatus::Expired,
@@ -60,7 +65,7 @@ pub(super) fn join(
         remaining: &into.join(UNFINISHED),
     };
     let totals = results::join(&join, &AtomicBool::new(false)).map_err(unreadable)?;
-    let counts = ResultCounts {
+    let results = ResultCounts {
         succeeded: totals.succeeded,
         failed: totals.failed,
         cancelled: totals.cancelled,
@@ -68,7 +73,8 @@ pub(super) fn join(
         missing: totals.missing,
         strangers: totals.strangers(),
     };
-    Ok((counts, totals.usage, totals.unreadable))
+    let is_garbage = totals.unreadable > 0 && totals.readable == 0;
+    Ok(Joined { results, usage: totals.usage, unreadable: totals.unreadable, is_garbage })
 }
 
 /// A page of the rows; an empty one before the results are there. The cursor is a place in the file. Blocking.

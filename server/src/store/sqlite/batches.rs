@@ -1,10 +1,11 @@
 //! Batches at providers, and the two things that runs which follow one can do: be taken over, and move their phase on.
 
-use app::model::{JobId, Phase, RunId, Timestamp};
+use app::model::{JobId, Kind, Phase, RunId, Timestamp};
+use sqlx::SqliteConnection;
 
 use super::{
     SqliteStore, jobs,
-    rows::{UnitRow, count, from_json, int, job_id, job_key, json, phase_set, run_key, word},
+    rows::{JobRow, UnitRow, count, from_json, int, job_id, job_key, json, phase_set, run_key, word},
 };
 use crate::{
     error::{Error, Result},
@@ -39,9 +40,19 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 pub(super) async fn put_batch(store: &SqliteStore, batch: &BatchRecord) -> Result<PutBatch> {
+    let mut tx = store.begin().await?;
+    let put = put_in(&mut tx, batch).await?;
+    if let PutBatch::Stored(_) = put {
+        jobs::moved(&mut tx).await?;
+        tx.commit().await?;
+    }
+    Ok(put)
+}
+
+/// After anything but `Stored` the transaction is of no use any more.
+pub(super) async fn put_in(tx: &mut SqliteConnection, batch: &BatchRecord) -> Result<PutBatch> {
     let body = json(batch)?;
     let next = batch.version + 1;
-    let mut tx = store.begin().await?;
     let put = if batch.version == 0 {
         sqlx::query(
             "INSERT INTO batches (job_id, provider, tag, remote_id, version, removed_at, body)
@@ -54,7 +65,7 @@ pub(super) async fn put_batch(store: &SqliteStore, batch: &BatchRecord) -> Resul
         .bind(int(next))
         .bind(batch.removed_at.map(|at| at.0))
         .bind(body)
-        .execute(&mut *tx)
+        .execute(tx)
         .await
     } else {
         sqlx::query(
@@ -66,19 +77,56 @@ pub(super) async fn put_batch(store: &SqliteStore, batch: &BatchRecord) -> Resul
         .bind(body)
         .bind(job_key(batch.job_id))
         .bind(int(batch.version))
-        .execute(&mut *tx)
+        .execute(tx)
         .await
     };
-    let put = match put {
+    let rows = match put {
         Err(sqlx::Error::Database(error)) if error.is_unique_violation() => return Ok(PutBatch::Taken),
-        put => put?,
+        put => put?.rows_affected(),
     };
-    if put.rows_affected() == 0 {
-        return Ok(PutBatch::Conflict);
+    Ok(if rows == 0 { PutBatch::Conflict } else { PutBatch::Stored(next) })
+}
+
+/// Gives the waiting unit of a job whose provider has something of it a run, lost from its beginning: whoever repairs
+/// takes it up, as it would one of a server that was killed. A cancel then waits for the provider's word. Without a
+/// batch, or with a run, nothing changes.
+pub(super) async fn open_for_cancel(tx: &mut SqliteConnection, job: &JobRow, now: Timestamp) -> Result<()> {
+    let kind: Kind = word("a kind", &job.kind)?;
+    if kind.provider_kind().is_none() || job.running > 0 || !job.phase()?.can_cancel() {
+        return Ok(());
     }
-    jobs::moved(&mut tx).await?;
-    tx.commit().await?;
-    Ok(PutBatch::Stored(next))
+    let known: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM batches WHERE job_id = ?").bind(&job.job_id).fetch_optional(&mut *tx).await?;
+    if known.is_none() {
+        return Ok(());
+    }
+    let run = run_key(RunId(uuid::Uuid::now_v7().as_u128()));
+    let unit: Option<i64> = sqlx::query_scalar(
+        "UPDATE units SET status = 'running', attempt = attempt + 1, run_id = ?2, started_at = ?3
+         WHERE job_seq = ?1 AND status = 'pending'
+         AND idx = (SELECT idx FROM units WHERE job_seq = ?1 AND status = 'pending' ORDER BY idx LIMIT 1)
+         RETURNING idx",
+    )
+    .bind(job.seq)
+    .bind(&run)
+    .bind(now.0)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(unit) = unit else { return Ok(()) };
+    sqlx::query("UPDATE jobs SET running = running + 1 WHERE seq = ?").bind(job.seq).execute(&mut *tx).await?;
+    // The worker that was seen last, if any ever was, looks at once.
+    sqlx::query(
+        "INSERT INTO runs (run_id, job_seq, idx, worker, instance, state, started_at, lease_until)
+         SELECT ?1, ?2, ?3, coalesce(max(worker_id), ''), coalesce(max(instance), ''), 'lost', ?4, ?4
+         FROM (SELECT worker_id, instance FROM workers ORDER BY heartbeat_at DESC, started_at DESC LIMIT 1)",
+    )
+    .bind(&run)
+    .bind(job.seq)
+    .bind(unit)
+    .bind(now.0)
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn batch_owners(

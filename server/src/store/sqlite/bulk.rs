@@ -120,7 +120,9 @@ pub(super) async fn begin(
         match jobs::known_key(&mut tx, key).await? {
             Some(Submitted::Replayed(id)) => return Ok(BulkBegun::Replayed(BulkId(id.0))),
             Some(Submitted::KeyConflict) => return Ok(BulkBegun::KeyConflict),
-            Some(Submitted::Stored) | None => jobs::remember_key(&mut tx, key, JobId(bulk.bulk_id.0)).await?,
+            Some(Submitted::Stored | Submitted::BatchTaken) | None => {
+                jobs::remember_key(&mut tx, key, JobId(bulk.bulk_id.0)).await?
+            }
         }
     }
     let seq: i64 = sqlx::query_scalar(

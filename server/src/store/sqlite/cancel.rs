@@ -1,10 +1,10 @@
 //! Cancel: the request, its end, and the sweep of what was never started.
 
-use app::model::{AuditEvent, Phase, Timestamp};
+use app::model::{AuditEvent, Phase, Progress, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{
-    SqliteStore, audit, jobs,
+    SqliteStore, audit, batches, jobs,
     rows::{JobRow, phase_set, word},
 };
 use crate::{
@@ -26,9 +26,10 @@ pub(super) async fn cancel_in(
     mut event: AuditEvent,
 ) -> Result<CancelEffect> {
     let Some(before) = jobs::row(tx, order.job_id).await? else { return Ok(CancelEffect::NotFound) };
+    batches::open_for_cancel(tx, &before, order.now).await?;
     let began = match request(tx, order, before.seq).await? {
         Some(requested) => {
-            settle(tx, &requested, order.now).await?;
+            settle(tx, &requested, None, order.now).await?;
             true
         }
         None => false,
@@ -105,12 +106,23 @@ async fn request(tx: &mut SqliteConnection, order: &CancelOrder, seq: i64) -> Re
 }
 
 /// Ends a cancelling job of which no run is open (open and lost runs are its running units). None: it waits on.
-pub(super) async fn settle(tx: &mut SqliteConnection, job: &JobRow, now: Timestamp) -> Result<Option<Phase>> {
+/// `judged` is as in [`RunResult`](crate::store::RunResult).
+pub(super) async fn settle(
+    tx: &mut SqliteConnection,
+    job: &JobRow,
+    judged: Option<&Progress>,
+    now: Timestamp,
+) -> Result<Option<Phase>> {
     if job.phase()? != Phase::Cancelling || job.running > 0 {
         return Ok(None);
     }
-    let end = end_of_cancel(job)?;
-    let cancelled_at = matches!(end, Phase::Cancelled | Phase::Partial).then_some(now.0);
+    let by_units = end_of_cancel(job)?;
+    let cancelled_at = matches!(by_units, Phase::Cancelled | Phase::Partial).then_some(now.0);
+    // It ended by itself: as what its unit was made of did.
+    let end = match judged {
+        Some(judged) if by_units == Phase::Completed => Phase::after_cancel(judged, true),
+        Some(_) | None => by_units,
+    };
     let ended = sqlx::query(
         "UPDATE jobs SET phase = ?, finished_at = ?, cancelled_at = ?
          WHERE seq = ? AND running = 0 AND phase IN (SELECT value FROM json_each(?)) AND phase = ?",

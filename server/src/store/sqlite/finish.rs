@@ -1,6 +1,6 @@
 //! How runs end: by a result, by being handed back, by evidence that came late, or by Force.
 
-use app::model::{JobId, Phase, RunId, StopEvidence, StopMethod, Timestamp};
+use app::model::{JobId, Phase, Progress, RunId, StopEvidence, StopMethod, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{
@@ -33,6 +33,8 @@ struct Closing<'a> {
     unproven: i64,
     losses: i64,
     artifacts: usize,
+    /// See [`RunResult::judged`].
+    judged: Option<Progress>,
     now: Timestamp,
 }
 
@@ -66,6 +68,7 @@ pub(super) async fn finish_run(store: &SqliteStore, result: RunResult) -> Result
         unproven,
         losses: 0,
         artifacts: result.artifacts.len(),
+        judged: result.judged,
         now: result.now,
     };
     let effect = close(&mut tx, &run, cancelling, &closing).await?;
@@ -156,7 +159,7 @@ async fn close(
     if !cancelling {
         return Ok(FinishEffect::Counted { job_id, idle: job.is_idle() });
     }
-    Ok(match cancel::settle(tx, &job, closing.now).await? {
+    Ok(match cancel::settle(tx, &job, closing.judged.as_ref(), closing.now).await? {
         Some(phase) => FinishEffect::JobEnded { job_id, phase },
         None => FinishEffect::Counted { job_id, idle: false },
     })
@@ -268,8 +271,16 @@ async fn answer_cancel(
         keep_waiting(tx, run, evidence).await?;
         return Ok(FinishEffect::EvidenceAdded { job_id: job.job_id()? });
     }
-    let closing =
-        Closing { end: UnitEnd::Cancelled, exit_code: None, stop: proof, unproven: 0, losses: 0, artifacts: 0, now };
+    let closing = Closing {
+        end: UnitEnd::Cancelled,
+        exit_code: None,
+        stop: proof,
+        unproven: 0,
+        losses: 0,
+        artifacts: 0,
+        judged: None,
+        now,
+    };
     close(tx, run, true, &closing).await
 }
 
@@ -300,6 +311,7 @@ async fn hand_back(
         unproven: i64::from(!proven),
         losses: i64::from(lost),
         artifacts: 0,
+        judged: None,
         now,
     };
     close(tx, run, false, &closing).await
@@ -397,12 +409,13 @@ pub(super) async fn give_up_unproven(store: &SqliteStore, id: JobId, now: Timest
             unproven: COUNTED,
             losses: 0,
             artifacts: 0,
+            judged: None,
             now,
         };
         effect = close(&mut tx, run, true, &closing).await?;
     }
     if open.is_empty()
-        && let Some(phase) = cancel::settle(&mut tx, &job, now).await?
+        && let Some(phase) = cancel::settle(&mut tx, &job, None, now).await?
     {
         jobs::moved(&mut tx).await?;
         effect = FinishEffect::JobEnded { job_id: id, phase };

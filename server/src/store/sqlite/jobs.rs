@@ -6,12 +6,12 @@ use app::model::{AuditEvent, JobId, Phase, PhaseCount, PhaseCounts, Progress, Ti
 use sqlx::SqliteConnection;
 
 use super::{
-    SqliteStore, audit,
+    SqliteStore, audit, batches,
     rows::{JobRow, PhaseEntry, count, input_bytes, int, job_id, job_key, json, phase_set},
 };
 use crate::{
     error::{Error, Result},
-    store::{Idempotency, JobRecord, Lane, NewJobRecord, NewUnit, Submitted},
+    store::{Idempotency, JobRecord, Lane, NewJobRecord, NewUnit, PutBatch, Submitted},
 };
 
 /// How long an idempotency key is known.
@@ -35,6 +35,11 @@ pub(super) async fn submit(
     }
     let seq = insert_job(&mut tx, &job, units.len()).await?;
     insert_units(&mut tx, seq, 0, &units).await?;
+    if let Some(batch) = &job.batch
+        && batches::put_in(&mut tx, batch).await? != PutBatch::Stored(1)
+    {
+        return Ok(Submitted::BatchTaken);
+    }
     if let Some(key) = &key {
         remember_key(&mut tx, key, job.job_id).await?;
     }

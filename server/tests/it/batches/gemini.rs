@@ -1,10 +1,12 @@
 //! Kind `gemini_batch`, against the double that Google's own client is content with.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::{
     doubles::{
         Life, OnCancel,
+        faults::Fault,
         gemini::{Gemini, KEY},
     },
     harness::Server,
@@ -136,4 +138,63 @@ async fn a_batch_that_does_not_stop_keeps_its_job_cancelling_and_is_not_deleted(
     let retried = place.server.post(&format!("/api/removals/{id}/retry"), &json!({})).await;
     assert_eq!((&retried.body["state"], &retried.body["left"]), (&json!("complete"), &json!([])), "{}", retried.body);
     assert!(place.gemini.batches().is_empty() && place.gemini.files().is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_that_finishes_in_part_although_it_was_cancelled_ends_partial() {
+    let place = Place::new().await;
+    place.gemini.live(Life::Hold);
+    place.gemini.on_cancel(OnCancel::Hangs);
+    let id = place.submit(2).await;
+    let job = place.server.wait_for(&id, |job| job["batch"]["batch_id"].is_string()).await;
+    place.server.cancel(&id, json!({})).await;
+    place.server.wait_for(&id, |job| job["batch"]["cancel_sent_at"].is_string()).await;
+    place.gemini.put(job["batch"]["batch_id"].as_str().unwrap(), "SUCCEEDED", 1);
+    let job = place.over(&id).await;
+    assert_eq!(
+        (&job["phase"], &job["batch"]["cancel_result"]),
+        (&json!("partial"), &json!("finished_anyway")),
+        "{job}"
+    );
+    assert_eq!(job["cancellation"]["cancelled_at"], Value::Null, "{job}");
+    assert!(job["detail"].as_str().unwrap().contains("finished anyway"), "{job}");
+}
+
+#[tokio::test]
+async fn results_that_come_late_or_as_a_page_of_a_proxy_are_fetched_again() {
+    let html = (200, "<html>Please sign in</html>".to_owned());
+    for (status, body) in [(404, String::new()), html] {
+        let place = Place::new().await;
+        place.gemini.faults.script(Method::GET, ":download", 2, Fault::Answer(status, Vec::new(), body));
+        let id = place.submit(2).await;
+        let job = place.over(&id).await;
+        assert_eq!((&job["phase"], &job["progress"]["succeeded"]), (&json!("completed"), &json!(2)), "{status}: {job}");
+    }
+}
+
+/// Deletes a batch behind the server's back.
+async fn delete_there(place: &Place, batch: &Value) {
+    let url = format!("{}/v1beta/{}", place.gemini.base_url(), batch.as_str().unwrap());
+    let client = batches::client_builder("http://").build().unwrap();
+    assert!(client.delete(url).header("x-goog-api-key", KEY).send().await.unwrap().status().is_success());
+}
+
+#[tokio::test]
+async fn a_batch_that_is_gone_there_is_told_as_gone_and_never_as_cancelled() {
+    let place = Place::new().await;
+    let over = place.submit(1).await;
+    let job = place.over(&over).await;
+    delete_there(&place, &job["batch"]["batch_id"]).await;
+    let job = place.server.post(&format!("/api/jobs/{over}/refresh"), &json!({})).await.body;
+    assert_eq!((&job["phase"], &job["batch"]["gone"]), (&json!("completed"), &json!(true)), "{job}");
+
+    place.gemini.live(Life::Hold);
+    let live = place.submit(1).await;
+    let job = place.server.wait_for(&live, |job| job["batch"]["batch_id"].is_string()).await;
+    delete_there(&place, &job["batch"]["batch_id"]).await;
+    place.server.wait_for(&live, |job| job["batch"]["gone"] == true).await;
+    place.server.cancel(&live, json!({})).await;
+    let not_known = |job: &Value| job["waiting"].to_string().contains("not known");
+    let job = place.server.wait_for(&live, not_known).await;
+    assert_eq!(job["phase"], "cancelling", "whether it runs is not known: {job}");
 }

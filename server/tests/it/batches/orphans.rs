@@ -1,10 +1,17 @@
 //! What the provider has and no job knows.
 
+use app::model::{AuditAction, AuditEvent, JobId, Kind, Phase, ProviderKind, Source, Timestamp};
+use belay_server::store::{
+    BatchRecord, BatchStep, CancelOrder, NewJobRecord, NewUnit, Store as _, sqlite::SqliteStore,
+};
 use reqwest::multipart::{Form, Part};
 use serde_json::json;
 
 use super::{Place, provider::Hold, requests};
-use crate::{forms::led_to, harness::Answer};
+use crate::{
+    forms::led_to,
+    harness::{Answer, Server},
+};
 
 #[tokio::test]
 async fn an_orphan_is_listed_and_adopted_once() {
@@ -139,4 +146,86 @@ async fn records_of_another_tool_are_imported_with_a_plain_form() {
         assert!(refused.text().contains(words) && refused.text().contains("Import Records"), "{}", refused.text());
     }
     assert_eq!(adopted().await, 2);
+}
+
+/// Adopts a batch and cancels the job before anybody has claimed it, in the database of a server that is down.
+async fn adopted_and_cancelled(server: &Server, orphan: &str) -> JobId {
+    let store = SqliteStore::open(&server.data_dir().join("belay.db")).await.unwrap();
+    let job_id = JobId(0x0199_c2b2_0c9d_7e02_8f10_0000_0000_0001);
+    let at = Timestamp(1_795_000_000_000);
+    let event = |action| AuditEvent {
+        at,
+        actor: "mara".to_owned(),
+        action,
+        job_id: Some(job_id),
+        job_name: None,
+        source: Source::Api,
+        address: None,
+        request_id: "r".to_owned(),
+        result: "ok".to_owned(),
+        detail: None,
+    };
+    let batch = BatchRecord {
+        adopted: true,
+        step: BatchStep::Created,
+        batch_id: Some(orphan.to_owned()),
+        ..BatchRecord::new(job_id, "openai", ProviderKind::Openai)
+    };
+    let job = NewJobRecord {
+        job_id,
+        name: "adopted".to_owned(),
+        kind: Kind::OpenaiBatch,
+        spec: json!({"provider": "openai", "adopted": orphan}).to_string(),
+        phases: vec![Phase::Validating, Phase::InProgress, Phase::Finalizing],
+        parallel: 1,
+        created_at: at,
+        created_by: "mara".to_owned(),
+        rerun_of: None,
+        batch: Some(batch),
+    };
+    let unit = NewUnit { phase: Phase::Validating, name: "adopted".to_owned(), input: "".into() };
+    store.submit(job, vec![unit], None, event(AuditAction::AdoptBatch)).await.unwrap();
+    let order = CancelOrder {
+        job_id,
+        reason: "user_request".to_owned(),
+        notes: None,
+        force: false,
+        actor: "mara".to_owned(),
+        source: Source::Api,
+        request_id: "r".to_owned(),
+        now: at,
+    };
+    store.cancel(&order, event(AuditAction::Cancel)).await.unwrap();
+    store.close().await;
+    job_id
+}
+
+#[tokio::test]
+async fn an_adopted_batch_whose_job_is_cancelled_before_it_begins_is_cancelled_at_the_provider() {
+    let mut place = Place::new().await;
+    let orphan = place.way.make_orphan(&requests(1)).await;
+    place.server.terminate().await;
+    let id = adopted_and_cancelled(&place.server, &orphan).await.to_string();
+    place.server.restart().await;
+    let job = place.server.wait_for(&id, |job| job["finished_at"].is_string()).await;
+    assert_eq!((&job["phase"], &job["batch"]["raw_state"]), (&json!("cancelled"), &json!("cancelled")), "{job}");
+    let stop = &job["cancellation"]["stop"];
+    assert_eq!((&stop["never_started"], &stop["stopped"]), (&json!(0), &json!(1)), "{job}");
+    assert_eq!(place.way.count("POST", "/cancel"), 1);
+}
+
+#[tokio::test]
+async fn an_import_stops_asking_a_provider_that_does_not_answer() {
+    let config = "[providers.openai]\nbase_url = \"http://127.0.0.1:9/v1\"\napi_key_file = \"key\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key"), "sk-x").unwrap();
+    std::fs::set_permissions(folder.path().join("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let key = folder.path().join("key");
+    let server = Server::start_where(&config.replace("\"key\"", &format!("{key:?}"))).await;
+    let records: Vec<_> = (0..20).map(|index| json!({"id": format!("batch_{index}")})).collect();
+    let answer = server.post("/api/providers/openai/import", &json!(records)).await;
+    assert_eq!((answer.status, &answer.body["adopted"]), (200, &json!([])), "{}", answer.text());
+    let refused = answer.body["refused"].as_array().unwrap();
+    let left = refused.iter().filter(|why| why.as_str().unwrap().contains("not asked for")).count();
+    assert_eq!((refused.len(), left), (20, 17), "{}", answer.body);
 }

@@ -69,6 +69,8 @@ pub(crate) enum Hold {
     Request,
     /// The provider has done it, and its answer does not come back.
     Answer,
+    /// It is answered at once, by a list with nothing in it: the provider's own lags behind.
+    EmptyList,
 }
 
 /// A rule: requests of this method whose path ends like this.
@@ -112,6 +114,11 @@ impl Way {
     /// From now on requests like these do not come through, or no answer comes back.
     pub(crate) fn hold(&self, method: &'static str, path_end: &'static str, hold: Hold) {
         self.shared.rules.lock().unwrap().push((method, path_end, hold));
+    }
+
+    /// Requests like these pass again.
+    pub(crate) fn free_only(&self, method: &'static str, path_end: &'static str) {
+        self.shared.rules.lock().unwrap().retain(|(held, end, _)| (*held, *end) != (method, path_end));
     }
 
     /// What is held stays lost; what comes from now on passes.
@@ -205,6 +212,10 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         note();
         dropped.await;
         return StatusCode::BAD_GATEWAY.into_response();
+    }
+    if held == Some(Hold::EmptyList) {
+        note();
+        return axum::Json(serde_json::json!({"object": "list", "data": [], "has_more": false})).into_response();
     }
     let url = format!("{}{}", shared.to, parts.uri.path_and_query().map_or("", |path| path.as_str()));
     let mut headers: HeaderMap = parts.headers;

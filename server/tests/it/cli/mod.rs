@@ -3,6 +3,7 @@
 
 mod actions;
 mod help;
+mod https;
 mod jobs;
 mod network;
 mod prompts;

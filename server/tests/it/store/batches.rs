@@ -1,11 +1,12 @@
 //! Batches at providers, and runs that follow them.
 
-use app::model::{JobId, Kind, Phase, Progress, ProviderKind, RunId, UnitStatus};
+use app::model::{AuditAction, JobId, Kind, Phase, Progress, ProviderKind, RunId, StopSummary, UnitStatus};
 use belay_server::store::{
-    BatchRecord, BatchStep, Claim, ClaimedRun, FinishEffect, Lane, NewJobRecord, PutBatch, RunState, Verdict,
+    BatchRecord, BatchStep, CancelEffect, Claim, ClaimedRun, FinishEffect, Lane, NewJobRecord, PutBatch, RunResult,
+    RunState, Submitted, Verdict,
 };
 
-use super::fixture::{Fixture, INSTANCE, LEASE_MILLIS, WORKER, gone};
+use super::fixture::{Fixture, INSTANCE, LEASE_MILLIS, WORKER, gone, some_units};
 
 const PHASES: [Phase; 3] = [Phase::Validating, Phase::InProgress, Phase::Finalizing];
 
@@ -120,4 +121,61 @@ pub(crate) async fn a_batch_that_finished_although_it_was_cancelled_ends_complet
     assert_eq!(f.phase(job).await, Phase::Cancelling);
     let effect = f.stopped(run.run_id, Verdict::Succeeded, gone(&[])).await;
     assert_eq!(effect, FinishEffect::JobEnded { job_id: job, phase: Phase::Completed });
+}
+
+pub(crate) async fn a_batch_that_finished_in_part_although_it_was_cancelled_ends_partial(f: Fixture) {
+    for (succeeded, end) in [(2, Phase::Partial), (3, Phase::Completed)] {
+        let (job, run) = followed(&f).await;
+        f.cancel(job).await;
+        let judged = Some(Progress { total: 3, succeeded, failed: 3 - succeeded, cancelled: 0, running: 0 });
+        let result = RunResult { judged, stop: Some(gone(&[])), ..f.result(run.run_id, Verdict::Succeeded) };
+        let effect = f.store.finish_run(result).await.unwrap();
+        assert_eq!(effect, FinishEffect::JobEnded { job_id: job, phase: end });
+        assert_eq!(f.job(job).await.cancel.unwrap().cancelled_at, None, "it was not cancelled");
+    }
+}
+
+/// A job over a provider's batch, not claimed yet.
+fn adopting(f: &Fixture, batch_id: &str) -> NewJobRecord {
+    let job = f.new_job("batch", 1);
+    let adopted = BatchRecord {
+        adopted: true,
+        step: BatchStep::Created,
+        batch_id: Some(batch_id.to_owned()),
+        ..batch(job.job_id)
+    };
+    NewJobRecord { kind: Kind::OpenaiBatch, phases: PHASES.to_vec(), batch: Some(adopted), ..job }
+}
+
+pub(crate) async fn a_batch_is_adopted_by_one_job(f: Fixture) {
+    let first = f.submit_as(adopting(&f, "batch_1"), 1).await;
+    assert_eq!(f.store.batch(first).await.unwrap().unwrap().batch_id.as_deref(), Some("batch_1"));
+    let second = adopting(&f, "batch_1");
+    let id = second.job_id;
+    let event = f.event(AuditAction::AdoptBatch, Some(id));
+    let stored = f.store.submit(second, some_units(Phase::Validating, 1), None, event).await.unwrap();
+    assert!(matches!(stored, Submitted::BatchTaken));
+    assert!(f.store.job(id).await.unwrap().is_none() && f.store.batch(id).await.unwrap().is_none());
+}
+
+pub(crate) async fn a_waiting_unit_with_a_batch_elsewhere_is_not_never_started(f: Fixture) {
+    let job = f.submit_as(adopting(&f, "batch_1"), 1).await;
+    let CancelEffect::Began(record) = f.cancel(job).await else { panic!("it began") };
+    assert_eq!(record.phase, Phase::Cancelling, "what the provider does is not known");
+    let stop = record.cancel.unwrap().stop;
+    assert_eq!(stop, StopSummary { units: 1, waiting: 1, ..StopSummary::default() });
+    let run = f.store.open_runs(job, 9).await.unwrap().remove(0);
+    assert_eq!((run.state, run.worker.as_str(), run.instance.as_str()), (RunState::Lost, WORKER, INSTANCE));
+    let until = f.now().plus_millis(LEASE_MILLIS);
+    let taken = f.store.take_over_run(run.run_id, &run.worker, WORKER, until).await.unwrap().expect("the run");
+    assert_eq!((taken.job_id, taken.unit.attempt), (job, 1));
+    let effect = f.stopped(run.run_id, Verdict::Cancelled, gone(&[])).await;
+    assert_eq!(effect, FinishEffect::JobEnded { job_id: job, phase: Phase::Cancelled });
+    let stop = f.job(job).await.cancel.unwrap().stop;
+    assert_eq!(stop, StopSummary { units: 1, stopped: 1, ..StopSummary::default() });
+    // Nothing was sent of this one.
+    let unsent = NewJobRecord { batch: None, ..adopting(&f, "batch_2") };
+    let unsent = f.submit_as(unsent, 1).await;
+    let CancelEffect::Began(record) = f.cancel(unsent).await else { panic!("it began") };
+    assert_eq!((record.phase, record.cancel.unwrap().stop.never_started), (Phase::Cancelled, 1));
 }

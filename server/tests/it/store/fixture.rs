@@ -65,6 +65,7 @@ impl Fixture {
             created_at: self.now(),
             created_by: "mara".to_owned(),
             rerun_of: None,
+            batch: None,
         }
     }
 
@@ -129,6 +130,7 @@ impl Fixture {
             exit_code: Some(0),
             stop: None,
             artifacts: Vec::new(),
+            judged: None,
             now: self.now(),
         }
     }

@@ -67,6 +67,9 @@ macro_rules! suite {
             a_run_is_taken_over_as_it_is_and_its_former_worker_is_fenced,
             the_phase_moves_on_with_the_running_unit,
             a_batch_that_finished_although_it_was_cancelled_ends_completed,
+            a_batch_that_finished_in_part_although_it_was_cancelled_ends_partial,
+            a_batch_is_adopted_by_one_job,
+            a_waiting_unit_with_a_batch_elsewhere_is_not_never_started,
         );
         crate::store::suite!(@ $fixture bulks:
             a_selection_is_what_the_list_shows_at_most_the_limit,
