@@ -10,8 +10,8 @@ use app::model::ProviderKind;
 use batches::{Settings, Shape, prices::Rate};
 use serde::Deserialize;
 
-/// A minute is much for a list, and little of the hours that a batch takes. Each answer of 500 costs it, too.
-pub const LOST_CREATE: Duration = Duration::from_mins(1);
+/// Half a minute is much for a list, and little of the hours that a batch takes. Each answer of 500 costs it, too.
+pub const LOST_CREATE: Duration = Duration::from_secs(30);
 
 /// `[providers.NAME]`. A key is never here: the configuration names where it is.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,7 +34,7 @@ pub struct ProviderConfig {
     /// True for a service of `OpenAI`'s shape that lets one delete batches, too.
     pub delete_batch: Option<bool>,
     /// Seconds for which a batch whose creation got no answer is looked for, before another is made: as long as the
-    /// service's list may lag behind. Default 60.
+    /// service's list may lag behind. Default 30.
     pub lost_create_s: Option<u32>,
     /// Leaves batch and files at the provider when a job is deleted, and says so in the receipt.
     pub keep_remote: bool,
