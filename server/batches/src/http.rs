@@ -188,7 +188,8 @@ impl Http {
         Err(Error::Garbage { what: "an address that leads round in circles".to_owned() })
     }
 
-    /// Reads a JSON object (or, where a list is asked for, an array) to its end. Empty is an empty object: some answer a deletion with nothing.
+    /// Reads a JSON object (or, where a list is asked for, an array) to its end. Null is no answer at all, with which some
+    /// answer a deletion; an empty list it is not.
     pub(crate) async fn json(&self, mut response: Response) -> Result<Value> {
         let url = response.url().clone();
         let body = self.read(&mut response, LARGEST_ANSWER).await?;
@@ -196,7 +197,7 @@ impl Http {
             return Err(Error::Garbage { what: format!("{} answered more than {LARGEST_ANSWER} bytes", url.path()) });
         }
         if body.trim_ascii().is_empty() {
-            return Ok(Value::Object(serde_json::Map::new()));
+            return Ok(Value::Null);
         }
         match serde_json::from_slice(&body) {
             Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),

@@ -450,7 +450,7 @@ pub(super) async fn retry(core: &Arc<Core>, actor: &Actor, id: JobId) -> Result<
     receipt.retries += 1;
     complete(core, &mut receipt, &failures, elsewhere, &unproven).await?;
     receipt.state.as_str().clone_into(&mut event.result);
-    core.watch_disk(core.store.update_receipt(&receipt, &unproven, Some(event)).await)?;
+    core.with_reserve(|| core.store.update_receipt(&receipt, &unproven, Some(event.clone()))).await?;
     core.touch();
     Ok(receipt)
 }

@@ -250,9 +250,16 @@ fn page_routes(state: &AppState) -> Router<AppState> {
 /// Gives a request up when the server waits for it no longer, as if its caller had hung up. Without this it would go
 /// on into the end of the runtime and meet failures there that are nobody's fault.
 async fn until_last_call(State(last_call): State<CancellationToken>, request: Request, next: Next) -> Response {
+    let is_safe = request.method().is_safe();
     tokio::select! {
         response = next.run(request) => response,
-        () = last_call.cancelled() => Failure::from(Error::ShuttingDown).into_response(),
+        () = last_call.cancelled() => if is_safe {
+            Failure::from(Error::ShuttingDown)
+        } else {
+            let detail = "The server is stopping. It is not known whether this was done: look before you repeat it.";
+            Failure::new(ErrorCode::ShuttingDown, detail)
+        }
+        .into_response(),
     }
 }
 

@@ -147,7 +147,12 @@ impl Life {
         };
         match self.asking(Heed::Force, |provider| async move { provider.create(&create).await }).await? {
             Ok(batch) => self.created(&batch, "created").await,
-            Err(error @ (ProviderError::Unclear(_) | ProviderError::Garbage { .. })) => self.note_error(&error).await,
+            Err(error @ (ProviderError::Unclear(_) | ProviderError::Garbage { .. })) => {
+                // From here on the batch may come late: a request may have hung for longer than it is looked for.
+                let lost_at = now();
+                self.change(|batch| batch.create_sent_at = Some(lost_at)).await?;
+                self.note_error(&error).await
+            }
             // After every other error there is none.
             Err(error) if error.is_transient() => {
                 self.change(|batch| batch.create_sent_at = None).await?;

@@ -1,6 +1,6 @@
 # Looks for a run, and stops it, word by word. Given: t, R, W.
 for tool in grep awk; do command -v "$tool" >/dev/null || { say missing "$tool"; exit 1; }; done
-known= told=
+known= told= full=
 # What forks and ends all the time is in no list for long enough, but no fork gets out of its group.
 tell_group() { [ "$W" = 0 ] || kill "-$1" "-$W" 2>/dev/null; }
 # Those of these that live are found.
@@ -14,9 +14,16 @@ living() {
         found="$found $pid"
     done
 }
+# While anybody is in the group or session of the leader nobody else gets its number. Somebody else has it: they are gone.
+check_leader() {
+    [ "$W" != 0 ] && [ -r /proc/self/stat ] || return
+    found=
+    living "$W"
+    [ -z "$found" ] || grep -qs -e "BELAY_RUN=$R" "/proc/$W/environ" || W=0
+}
 # The leader and all below it, which is most often all of the run and much cheaper than to look at every process.
 family() {
-    found= failed= blind=0 rest=
+    found= failed= blind=0 rest= full=1
     [ -r "/proc/$W/task/$W/children" ] && rest=$W
     while [ -n "$rest" ]; do
         living $rest
@@ -36,23 +43,33 @@ family() {
     count=$#
     [ "$count" -gt 0 ]
 }
-# A look, and another one while somebody is in the group who is not found: only the dead are, the same each time, or one
-# that is never there when it is looked for.
+# Whether somebody is there who was not found: one that had the mark and went before it was seen, or a group in which not
+# only the same dead are as before.
+is_suspicious() {
+    set -- $marks
+    if [ "$blind" = 0 ] && [ "$*" != "$$/environ" ]; then return; fi
+    [ "$W" != 0 ] && kill -0 "-$W" 2>/dev/null || return
+    [ -z "$dead" ] || [ "$dead" != "$before" ]
+}
+# A look, and further ones while it is suspicious that nothing was found. Without the leader there is no group to ask:
+# then nothing is believed only the second time.
 search() {
+    check_leader
     look
     tries=0 before=
-    while [ -z "$failed" ] && [ "$count" = 0 ] && [ "$W" != 0 ] && kill -0 "-$W" 2>/dev/null; do
-        if [ -n "$dead" ] && [ "$dead" = "$before" ]; then break; fi
+    if [ -z "$failed" ] && [ "$count" = 0 ] && [ "$W" = 0 ]; then look; fi
+    while [ -z "$failed" ] && [ "$count" = 0 ] && is_suspicious; do
         if [ "$tries" -gt 5 ]; then count=1; break; fi
         tries=$((tries + 1)) before=$dead
         look
     done
 }
-# What is left of what was found before. Only when that is nothing all processes are looked at.
+# What is left of what was found before. All processes are looked at when that is nothing, and once when only the family
+# was told: the rest of the run is told then.
 peek() {
     found= failed= blind=0
     living $known
-    if [ -z "$found" ]; then search; return; fi
+    if [ -z "$found" ] || [ -n "$full" ]; then full=; search; return; fi
     set -- $found
     count=$#
 }
@@ -69,8 +86,15 @@ say ready $$
 while IFS= read -r word; do
     late=0
     case $word in
-        TERM) family || search; tell TERM; set -- $found; told=" $* " ;;
-        KILL) look; destroy ;;
+        TERM)
+            check_leader
+            family || search
+            if [ -z "$found" ] && [ "$count" -gt 0 ]; then tell_group TERM; fi
+            tell TERM
+            set -- $found
+            told=" $* "
+            ;;
+        KILL) check_leader; look; destroy ;;
         *) peek; remind ;;
     esac
     known=$found

@@ -1,8 +1,12 @@
 # Leads the session and the process group of a run, starts its command, and says how it ended.
 say() { printf "%s %s\n" "$t" "$*"; }
 trap : TERM HUP INT
+# The watcher has begun to stop the run: it must not be ended with the command.
+cut=
+trap cut=1 USR1
 # Nothing is begun where its stop could not be proven.
 for tool in grep awk; do command -v "$tool" >/dev/null || { say missing "$tool"; exit 126; }; done
+[ -r /proc/self/stat ] || [ "$(ps -A -o pid= -o ppid= -o pgid= 2>/dev/null | awk -v me="$$" '$1 == me { print "seen" }')" ] || { say missing ps; exit 126; }
 say ready $$
 IFS= read -r word && [ "$word" = go ] || exit 126
 exec 3<&0 </dev/null
@@ -20,7 +24,7 @@ command_of_the_run
         status=$?
         kill -s 0 "$child" || break
     done
-    kill -s KILL "$watcher"
+    [ "$cut" ] || kill -s KILL "$watcher"
     wait "$watcher"
 } 2>/dev/null
 say ended "$status"

@@ -51,5 +51,5 @@ END {
     for (pid in ours) printf "%d ", pid
     printf "+ "
     if (!blind) for (pid in parent) if (!(pid in before) && !(pid in ours) && !(pid in looking)) printf "%d ", pid
-    if (sees || blind) print "d" dead "."
+    if (sees || (blind && (self in parent))) print "d" dead "."
 }

@@ -21,6 +21,7 @@ look() {
         *d*.)
             failed=
             dead=${found##*d}
+            dead=${dead%.}
             found=${found%d*}
             born=${found#*+}
             found=${found%%+*}

@@ -220,6 +220,31 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_number_of_a_leader_that_is_gone_is_left_alone() {
+        use std::{
+            io::Write as _,
+            process::{Command, Stdio},
+        };
+        let mut stranger = Command::new("setsid").args(["sleep", "600"]).spawn().unwrap();
+        let looked = ["TERM", "KILL", "look"].map(|word| {
+            let script = agent(RunId(77), Some(stranger.id()));
+            let mut shell = Command::new("sh");
+            let shell = shell.args(["-c", &script.line]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut shell = shell.spawn().unwrap();
+            write!(shell.stdin.take().unwrap(), "{}{word}\n", script.text).unwrap();
+            let said = shell.wait_with_output().unwrap().stdout;
+            Splitter::new(script.token).take(&said)
+        });
+        let lives = stranger.try_wait().unwrap().is_none();
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        assert!(lives, "{looked:?}");
+        for parts in looked {
+            assert_eq!(parts.last(), Some(&Part::Said(Said::Found { left: 0, late: 0 })), "{parts:?}");
+        }
+    }
+
+    #[test]
     fn the_command_line_holds_nothing_that_a_login_shell_could_change() {
         let command = RemoteCommand {
             argv: vec!["echo".to_owned(), "it's $HOME\n!".to_owned()],

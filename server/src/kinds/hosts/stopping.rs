@@ -101,7 +101,7 @@ impl Agent {
 /// Which run is to be stopped, and how.
 pub(super) struct Order<'a> {
     pub(super) run: RunId,
-    /// Its leader, while it is known to be that.
+    /// Its leader, on the connection that started it. Whether it is that still is looked at on the host.
     pub(super) lead: Option<u32>,
     pub(super) grace: Duration,
     /// The status of the command, once it is heard of; without a sender nobody listens to it.

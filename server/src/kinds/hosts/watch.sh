@@ -2,6 +2,7 @@
 trap "" TERM HUP INT
 t=$1 R=$2 W=$3 G=$4
 while IFS= read -r line; do :; done
+kill -s USR1 "$W"
 look
 tell TERM
 while [ "$count" -gt 0 ] && [ "$G" -gt 0 ]; do G=$((G - 1)); sleep 1; look; done

@@ -38,6 +38,24 @@ async fn a_batch_that_shows_late_is_not_made_again() {
 }
 
 #[tokio::test]
+async fn a_creation_that_hung_for_long_is_looked_for_from_its_end() {
+    const LOST_CREATE_S: u32 = 4;
+    let place = Place::looking_for(LOST_CREATE_S, &[]).await;
+    place.way.hold("POST", "/v1/batches", Hold::Answer);
+    place.way.hold("GET", "/v1/batches", Hold::EmptyList);
+    let id = place.submit(2).await;
+    place.way.until("POST", "/v1/batches").await;
+    tokio::time::sleep(std::time::Duration::from_secs(u64::from(LOST_CREATE_S) + 1)).await;
+    place.way.drop_held();
+    place.way.until("GET", "/v1/batches").await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    show(&place);
+    let job = place.server.wait_for(&id, |job| job["finished_at"].is_string()).await;
+    assert_eq!(job["phase"], "completed", "{job}");
+    assert_eq!(place.way.count("POST", "/v1/batches"), 1, "{:?}", place.way.seen());
+}
+
+#[tokio::test]
 async fn what_never_shows_is_made_again_when_it_cannot_come_any_more() {
     let place = Place::looking_for(3, &[]).await;
     place.way.hold("POST", "/v1/batches", Hold::Request);
