@@ -26,7 +26,7 @@ use walrus::{ElementItems, Function, FunctionBuilder, FunctionId, Module, TypeId
 use wasm_bindgen_cli_support::{Bindgen, Output};
 
 /// What a first visit should load at most, in bytes after Brotli. The page itself comes on top; both together have 250 kB.
-const GOAL: usize = 243_000;
+const GOAL: usize = 244_000;
 
 /// What no build may exceed. To be lowered towards the goal.
 const CEILING: usize = 246_000;
@@ -183,15 +183,12 @@ fn bind(module: &Path) -> Result<(String, Vec<u8>)> {
     Ok((without_comments(&js), wasm))
 }
 
-/// What only a server, islands, `hydrate_lazy` or templates call, by a part of its mangled name (leptos 0.8.23).
-const UNUSED: [&str; 4] = [
-    "8into_any13hydrate_async",
-    "13hydrate_async28_$u7b$$u7b$closure$u7d$$u7d$17h",
-    "21hydrate_from_template",
-    "15generate_routes",
-];
+/// What only a server, `hydrate_lazy` or islands call, by a part of its mangled name (leptos 0.8.23). Nothing whose code
+/// may be that of something else, too: the linker keeps one of the same functions, under either name. (`hydrate_from_template`
+/// is `hydrate_from_server`.)
+const UNUSED: [&str; 2] = ["8into_any13hydrate_async", "15generate_routes"];
 
-/// Takes functions that are not used out of the table of functions, and with them what only they need: 12 kB after Brotli.
+/// Takes functions that are not used out of the table of functions, and with them what only they need: 10 kB after Brotli.
 ///
 /// Every `into_any()`, and every route, puts them there, so no linker can see that nobody calls them. Should one be called
 /// after all, it traps. Direct calls are left as they are.
