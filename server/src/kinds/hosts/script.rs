@@ -231,7 +231,7 @@ mod tests {
             let mut shell = Command::new("sh");
             let shell = shell.args(["-c", &script.line]).stdin(Stdio::piped()).stdout(Stdio::piped());
             let mut shell = shell.spawn().unwrap();
-            write!(shell.stdin.take().unwrap(), "{}{word}\n", script.text).unwrap();
+            writeln!(shell.stdin.take().unwrap(), "{}{word}", script.text).unwrap();
             let said = shell.wait_with_output().unwrap().stdout;
             Splitter::new(script.token).take(&said)
         });
