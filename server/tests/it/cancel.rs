@@ -63,11 +63,17 @@ async fn a_cancelled_job_has_no_process_left_and_says_so_with_evidence() {
 async fn while_proof_is_missing_the_answer_is_202_and_says_what_it_waits_for() {
     let server = Server::start().await;
     let inputs = server.inputs("deaf", 1);
-    let command = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"];
+    let command = ["sh", "-c", "trap '' TERM; printf '%s-%s\\n' hears nothing; while :; do sleep 1; done"];
     let spec = json!({"command": command, "inputs": [inputs], "grace_s": 4});
     let created = server.post("/api/jobs", &json!({"name": "deaf", "kind": "files", "spec": spec})).await;
     let id = created.body["job_id"].as_str().unwrap().to_owned();
-    server.wait_for(&id, |job| job["progress"]["running"] == 1).await;
+    // It runs from its first instruction on, and is deaf a moment later.
+    let is_deaf = async {
+        while !server.get(&format!("/api/jobs/{id}/log")).await.text().contains("hears-nothing") {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, is_deaf).await.expect("it becomes deaf");
     let answer = server.cancel(&id, json!({})).await;
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert_eq!((&answer.body["phase"], &answer.body["outcome"]), (&json!("cancelling"), &json!("cancelling")));

@@ -95,6 +95,8 @@ pub(crate) async fn layer(State(faults): State<Faults>, request: Request, next: 
     match faults.take(asked) {
         None => next.run(request).await,
         Some(Fault::Answer(status, headers, body)) => {
+            // Read to its end first, as services do: an answer in the middle of a request is lost with its connection.
+            let _ = axum::body::to_bytes(request.into_body(), usize::MAX).await;
             let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
             for (name, value) in headers {
                 response.headers_mut().insert(name, value.parse().unwrap());
