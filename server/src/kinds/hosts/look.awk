@@ -1,33 +1,29 @@
-# The processes of a run; behind a plus sign those that were not there when marks were looked for; behind a `d` the dead of
-# its group that nobody has reaped; and a dot. Given are the files of both looks, `<pid>/environ` and `<pid>/stat`, or
-# (without them) lines as they are in the latter: `<pid> (<name>) <state> <parent> <group> <session> ...`. A name may hold
-# anything, also line ends: what counts stands behind the last `) ` of a file.
+# From `<pid>/stat:<pid> (<name>) <state> <parent> <group> <session> ...` a line, the processes of a run; behind a plus sign
+# those that were not there when marks were looked for (`<pid>/environ`, the arguments); behind a `d` the dead of its group
+# that nobody has reaped; and a dot. A name may hold anything, also line ends: what counts stands behind the last `) ` of a file.
 # `marks`: files of those that carry the mark, and of whoever looks (`self`), which proves that marks can be seen.
 # `lead`: leader of the run's session and group, 0 when that is not known.
-function take(pid, text,    at, field) {
-    while (at = index(text, ") ")) text = substr(text, at + 2)
-    split(text, field, " ")
-    # What is a zombie by its first thread lives on in the others.
-    if (field[1] == "X" || (field[1] == "Z" && field[18] + 0 < 2)) {
-        if (lead && field[3] == lead) dead = dead pid ","
-        return
-    }
-    if (pid < 2 || field[1] == "") return
-    parent[pid] = field[2]; group[pid] = field[3]; session[pid] = field[4]
-}
 BEGIN {
-    for (i = 1; i < ARGC; i++) {
-        file = ARGV[i]
-        if (file ~ /environ/) { before[file + 0] = 1; continue }
-        text = ""
-        while ((getline line < file) > 0) text = line
-        close(file)
-        take(file + 0, text)
-    }
+    for (i = 1; i < ARGC; i++) before[ARGV[i] + 0] = 1
     ARGC = 1
 }
-{ take($1 + 0, $0) }
+{
+    at = index($0, ":")
+    last[substr($0, 1, at - 1) + 0] = substr($0, at + 1)
+}
 END {
+    for (pid in last) {
+        text = last[pid]
+        while (at = index(text, ") ")) text = substr(text, at + 2)
+        split(text, field, " ")
+        # What is a zombie by its first thread lives on in the others.
+        if (field[1] == "X" || (field[1] == "Z" && field[18] + 0 < 2)) {
+            if (lead && field[3] == lead) dead = dead pid ","
+            continue
+        }
+        if (pid + 0 < 2) continue
+        parent[pid] = field[2]; group[pid] = field[3]; session[pid] = field[4]
+    }
     count = split(marks, mark, /[^0-9]+/)
     for (i = 1; i <= count; i++) {
         pid = mark[i] + 0

@@ -10,10 +10,11 @@ look() {
         cd /proc
         set -- [0-9]*/environ
         marks=$(grep -sl -e "BELAY_RUN=$R" -e "BELAY_LOOK=$t" "$@")
-        found=$(ours "$@" [0-9]*/stat </dev/null)
+        # Not read by awk: what ends while it is read ends mawk, too.
+        found=$(grep -s "^" [0-9]*/stat | ours "$@")
     else
         blind=1 marks=
-        found=$(ps -A -o pid= -o ppid= -o pgid= | awk '{ print $1 " (-) S " $2 " " $3 " " $3 " -" }' 2>/dev/null | ours)
+        found=$(ps -A -o pid= -o ppid= -o pgid= | awk '{ print $1 "/stat:(-) S " $2 " " $3 " " $3 " -" }' 2>/dev/null | ours)
     fi
     # Without the dot the look itself failed, and says nothing.
     failed=1 dead= born=

@@ -277,8 +277,10 @@ impl AtWork<'_> {
     async fn stop(&mut self, stop: &mut watch::Receiver<Stop>, notes: &mut Notes) -> Option<i32> {
         let plan = self.plan;
         let (heard, ended) = watch::channel(None);
+        // By a later time another process may have the leader's number; while it lives it is found by its mark.
+        let mut lead = None;
         if let Some(connection) = self.connection.take_if(|connection| !connection.is_closed()) {
-            let lead = Some(self.session.lead);
+            lead = Some(self.session.lead);
             let mut order = Order { run: plan.run, lead, grace: plan.command.grace, ended: ended.clone(), stop };
             let told = tokio::select! {
                 told = stopping::stop(&connection, &mut order, notes) => told,
@@ -301,8 +303,7 @@ impl AtWork<'_> {
                 Err(why) => self.transcript.say(format!("over this connection: {why}")).await,
             }
         }
-        // By now another process may have the leader's pid; while it lives it is found by its mark.
-        let order = Order { run: plan.run, lead: None, grace: plan.command.grace, ended: ended.clone(), stop };
+        let order = Order { run: plan.run, lead, grace: plan.command.grace, ended: ended.clone(), stop };
         let stopped = stop_anew(self.inventory, &plan.host, plan.connect_timeout, order, notes);
         tokio::select! {
             () = stopped => {}
