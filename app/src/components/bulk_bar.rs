@@ -3,7 +3,7 @@
 
 use leptos::{ev, prelude::*};
 
-use super::{filters::exact_count, icon::icon};
+use super::{bulk_dialog::select_all, filters::exact_count, icon::icon};
 use crate::{
     backend::SharedBackend,
     hooks::{
@@ -11,7 +11,6 @@ use crate::{
         selection::{Row, Selection},
         session::Session,
     },
-    later,
     model::{BulkAction, BulkResult, JobList, JobQuery},
     text,
 };
@@ -124,7 +123,7 @@ fn more(
             None => "Select all that match".to_owned(),
         };
         let backend = backend.clone();
-        more_button(words, Box::new(move || later::whole_selection(session, &backend, selection, filter.clone())))
+        more_button(words, Box::new(move || select_all(session, &backend, selection, filter.clone())))
     })
 }
 
