@@ -19,7 +19,7 @@ fn parts(counts: &[(&'static str, u64)], total: u64) -> Vec<(&'static str, Strin
     let shown = counts.iter().filter(|(_, count)| *count > 0 && total > 0);
     shown
         .map(|(class, count)| {
-            let share = u128::from(*count) * u128::from(WHOLE) / u128::from(total);
+            let share = (u128::from(*count) * u128::from(WHOLE) + u128::from(total) / 2) / u128::from(total);
             let width = u64::try_from(share).unwrap_or(WHOLE).max(THINNEST).min(WHOLE - start);
             let part = (*class, percent(start), percent(width));
             start += width;
@@ -113,7 +113,7 @@ mod tests {
     fn a_part_that_is_not_zero_can_be_seen_and_the_bar_never_overflows() {
         let shown = parts(&[("succeeded", 99_999), ("failed", 1), ("running", 0)], 100_000);
         assert_eq!(shown.len(), 2);
-        assert_eq!(shown[0], ("succeeded", "0.00%".to_owned(), "99.99%".to_owned()));
+        assert_eq!(shown[0], ("succeeded", "0.00%".to_owned(), "100.00%".to_owned()));
         let few = parts(&[("failed", 1)], 100_000);
         assert_eq!(few[0].2, "1.40%");
         assert!(parts(&[("failed", 1)], 0).is_empty());
