@@ -28,7 +28,6 @@ impl From<SplitLoaderError> for Unavailable {
 }
 
 type Built = Result<AnyView, Unavailable>;
-type Part = Pin<Box<dyn Future<Output = Built> + Send>>;
 
 /// Pages that share a part.
 enum Other {
@@ -140,7 +139,7 @@ where
         return built(there);
     }
     let view = move || {
-        let part: Part = Box::pin(part());
+        let part: Pin<Box<dyn Future<Output = Built> + Send>> = Box::pin(part());
         Suspend::new(async move { built(part.await) })
     };
     view! { <Suspense fallback=pages::skeleton>{view}</Suspense> }.into_any()

@@ -1,17 +1,17 @@
 //! What is done with the ticked jobs of the list. The list is a form: without WebAssembly the bar shows when a box is
 //! ticked (a rule of the style sheet), and its buttons lead to the page that asks.
 
-use leptos::{ev, prelude::*};
+use leptos::{ev, prelude::*, task::spawn_local};
 
-use super::{bulk_dialog::select_all, filters::exact_count, icon::icon};
+use super::{filters::exact_count, icon::icon};
 use crate::{
-    backend::SharedBackend,
+    backend::{Backend, SharedBackend, Tone},
     hooks::{
         dom,
         selection::{Row, Selection},
         session::Session,
     },
-    model::{BulkAction, BulkResult, JobList, JobQuery},
+    model::{BulkAction, BulkRequest, BulkResult, BulkSelect, JobList, JobQuery},
     text,
 };
 
@@ -143,6 +143,26 @@ fn plain(query: &JobQuery, list: RwSignal<JobList>) -> AnyView {
         </label>
     }
     .into_any()
+}
+
+/// Selects what the filter shows at this moment, on whatever page.
+fn select_all(session: Session, backend: &SharedBackend, selection: Selection, filter: JobQuery) {
+    let request = BulkRequest {
+        action: BulkAction::Cancel,
+        select: BulkSelect::Filter((&filter).into()),
+        reason: None,
+        notes: None,
+        force: false,
+        keep_files: false,
+        dry_run: true,
+    };
+    let asked = backend.bulk_plan(request);
+    spawn_local(async move {
+        match asked.await {
+            Ok(plan) => selection.take(filter, &plan),
+            Err(problem) => session.tell(Tone::Failed, problem.detail),
+        }
+    });
 }
 
 /// `Cancel 3 Jobs`: as many as the action would reach; if that is none, as many as it would reach with force.
