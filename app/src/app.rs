@@ -91,6 +91,9 @@ pub fn App() -> impl IntoView {
         session.heard_at.set(Some(session.now.get_untracked()));
         clock::start(session);
         menu::enable();
+        if session.signed_in {
+            later::prepare();
+        }
         dom::set_root("data-hydrated", Some("true"));
     });
     view! { <Router>{framed(session, actions)}</Router> }

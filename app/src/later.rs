@@ -1,22 +1,38 @@
-//! What the browser loads when it is wanted. The list, the dialogs, and all that pages share, is in the first WebAssembly;
-//! the page of a job, the other pages and the way in are parts of their own. The bundler cuts them apart at the functions
+//! What the browser loads when it is wanted. The list, and all that pages share, is in the first WebAssembly; the page of a
+//! job, the other pages, the dialogs and the way in are parts of their own. The bundler cuts them apart at the functions
 //! that are marked here with `wasm_split`: a part is what can only be reached through them. In the server they are plain
 //! functions.
 //!
-//! Hydration needs the code of the page that it takes over at once: [`arrive`] loads it before.
+//! Hydration needs the code of the page that it takes over at once: [`arrive`] loads it before. Dialogs are never hydrated;
+//! theirs is loaded behind the first page ([`prepare`]), or when one is opened before that.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use futures::FutureExt;
-use leptos::prelude::*;
+use leptos::{prelude::*, task::spawn_local};
 use leptos_router::hooks::use_url;
 use wasm_split_helpers::{SplitLoaderError, wasm_split};
 
 use crate::{
-    hooks::dom,
+    backend::{SharedBackend, Tone},
+    components::{
+        bulk_dialog::{bulk_dialog, select_all},
+        cancel_dialog::cancel_dialog,
+        delete_dialog::{delete_dialog, force_dialog},
+        stopping::stopping_dialog,
+    },
+    hooks::{
+        dom,
+        follow::{Actions, Ask, Subject},
+        selection::Selection,
+        session::Session,
+    },
+    model::{BulkAction, JobQuery},
     pages::{self, job::Mode},
     paths::console,
 };
+
+const AWAY: &str = "This could not be loaded. The server is away, or was updated: try again, or reload the page.";
 
 /// A part could not be loaded: the server is away, or of another version by now and has no such file.
 struct Unavailable;
@@ -61,6 +77,89 @@ fn other_part(page: Other) -> Built {
 #[wasm_split(entrance, fallible, preload(load_entrance))]
 fn entrance_part() -> Built {
     Ok(untrack(pages::sign_in::sign_in))
+}
+
+/// What a dialog asks about.
+#[derive(Clone)]
+pub(crate) enum Question {
+    Job(Ask, Subject),
+    Bulk(BulkAction),
+}
+
+#[wasm_split(dialogs, fallible, preload(load_dialogs))]
+fn dialog_part(session: Session, actions: Actions, question: Question) -> Built {
+    Ok(untrack(move || match question {
+        Question::Job(Ask::Cancel, subject) => cancel_dialog(actions, subject),
+        Question::Job(Ask::Stopping, subject) => stopping_dialog(session, actions, subject),
+        Question::Job(Ask::Delete, subject) => delete_dialog(actions, subject),
+        Question::Job(Ask::ForceDelete, subject) => force_dialog(actions, subject),
+        Question::Bulk(action) => bulk_dialog(session, actions.selection, action),
+    }))
+}
+
+#[wasm_split(dialogs, fallible)]
+fn selecting_part(
+    session: Session,
+    backend: SharedBackend,
+    selection: Selection,
+    filter: JobQuery,
+) -> Result<(), Unavailable> {
+    select_all(session, &backend, selection, filter);
+    Ok(())
+}
+
+/// Selects all jobs that the filter shows.
+pub(crate) fn whole_selection(session: Session, backend: &SharedBackend, selection: Selection, filter: JobQuery) {
+    let part = selecting_part(session, backend.clone(), selection, filter);
+    spawn_local(async move {
+        if part.await.is_err() {
+            session.tell(Tone::Failed, AWAY);
+        }
+    });
+}
+
+/// A dialog, once its part is here. When that cannot be had the dialog is closed again, and said why.
+pub(crate) fn dialog(session: Session, actions: Actions, question: Question) -> AnyView {
+    let arrived = ArcTrigger::new();
+    let view = move || {
+        arrived.track();
+        match dialog_part(session, actions, question.clone()).now_or_never() {
+            Some(Ok(dialog)) => Some(dialog),
+            Some(Err(Unavailable)) => {
+                away(session, actions);
+                None
+            }
+            None => {
+                let arrived = arrived.clone();
+                spawn_local(async move {
+                    match load_dialogs().await {
+                        Ok(()) => arrived.notify(),
+                        Err(_) => away(session, actions),
+                    }
+                });
+                None
+            }
+        }
+    };
+    view.into_any()
+}
+
+fn away(session: Session, actions: Actions) {
+    actions.close();
+    actions.selection.asking.set(None);
+    session.tell(Tone::Failed, AWAY);
+}
+
+/// Loads the dialogs once the page is live and quiet.
+pub(crate) fn prepare() {
+    const QUIET: Duration = Duration::from_secs(5);
+    let load = || {
+        spawn_local(async {
+            // Opening one tries again.
+            let _ = load_dialogs().await;
+        });
+    };
+    set_timeout(load, QUIET);
 }
 
 /// `/sign-in`

@@ -283,3 +283,18 @@ test('who may not cancel is told whom to ask', async ({ api, console, page }) =>
   await expect(console.action(/cancel|delete/i)).toHaveCount(0);
   await api.cancel(job.job_id);
 });
+
+test('a dialog whose part cannot be loaded says so, and opens once it can', async ({ api, console, page }) => {
+  const job = await api.held('Late dialog');
+  let isAway = true;
+  await page.route('**/pkg/belay_later.*.wasm', (route) => (isAway ? route.abort() : route.continue()));
+  await console.list('?q=Late dialog');
+  await console.choose(job.job_id, 'Cancel Job');
+  await expect(page.getByRole('alert').filter({ hasText: 'This could not be loaded.' })).toBeVisible();
+  await expect(console.cancelDialog()).toHaveCount(0);
+  isAway = false;
+  await console.choose(job.job_id, 'Cancel Job');
+  await expect(console.cancelDialog()).toBeVisible();
+  await console.cancelDialog().getByRole('button', { name: 'Confirm Cancellation' }).click();
+  await expect(console.row(job.job_id)).toHaveAttribute('data-phase', 'cancelled');
+});

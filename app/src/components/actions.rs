@@ -3,17 +3,13 @@
 
 use leptos::{ev, prelude::*};
 
-use super::{
-    cancel_dialog::cancel_dialog,
-    delete_dialog::{delete_dialog, force_dialog},
-    icon::{icon, spinning},
-    stopping::stopping_dialog,
-};
+use super::icon::{icon, spinning};
 use crate::{
     hooks::{
         follow::{Actions, Ask, Doing, Subject},
         session::Session,
     },
+    later::{self, Question},
     model::{Job, Phase, PhaseClass},
     paths::console,
     text,
@@ -149,15 +145,8 @@ fn delete_button(actions: Actions, state: &State) -> Option<AnyView> {
 
 /// The one dialog that is open, if one is.
 pub(crate) fn dialogs(session: Session, actions: Actions) -> AnyView {
-    (move || {
-        actions.open.get().map(|(ask, subject)| match ask {
-            Ask::Cancel => cancel_dialog(actions, subject),
-            Ask::Stopping => stopping_dialog(session, actions, subject),
-            Ask::Delete => delete_dialog(actions, subject),
-            Ask::ForceDelete => force_dialog(actions, subject),
-        })
-    })
-    .into_any()
+    let asked = move || actions.open.get().map(|(ask, subject)| Question::Job(ask, subject));
+    (move || asked().map(|question| later::dialog(session, actions, question))).into_any()
 }
 
 #[cfg(test)]

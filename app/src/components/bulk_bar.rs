@@ -1,17 +1,18 @@
 //! What is done with the ticked jobs of the list. The list is a form: without WebAssembly the bar shows when a box is
 //! ticked (a rule of the style sheet), and its buttons lead to the page that asks.
 
-use leptos::{ev, prelude::*, task::spawn_local};
+use leptos::{ev, prelude::*};
 
 use super::{filters::exact_count, icon::icon};
 use crate::{
-    backend::{Backend, SharedBackend, Tone},
+    backend::SharedBackend,
     hooks::{
         dom,
         selection::{Row, Selection},
         session::Session,
     },
-    model::{BulkAction, BulkRequest, BulkResult, BulkSelect, JobList, JobQuery},
+    later,
+    model::{BulkAction, BulkResult, JobList, JobQuery},
     text,
 };
 
@@ -123,7 +124,7 @@ fn more(
             None => "Select all that match".to_owned(),
         };
         let backend = backend.clone();
-        more_button(words, Box::new(move || select_all(session, &backend, selection, filter.clone())))
+        more_button(words, Box::new(move || later::whole_selection(session, &backend, selection, filter.clone())))
     })
 }
 
@@ -143,26 +144,6 @@ fn plain(query: &JobQuery, list: RwSignal<JobList>) -> AnyView {
         </label>
     }
     .into_any()
-}
-
-/// Selects what the filter shows at this moment, on whatever page.
-fn select_all(session: Session, backend: &SharedBackend, selection: Selection, filter: JobQuery) {
-    let request = BulkRequest {
-        action: BulkAction::Cancel,
-        select: BulkSelect::Filter((&filter).into()),
-        reason: None,
-        notes: None,
-        force: false,
-        keep_files: false,
-        dry_run: true,
-    };
-    let asked = backend.bulk_plan(request);
-    spawn_local(async move {
-        match asked.await {
-            Ok(plan) => selection.take(filter, &plan),
-            Err(problem) => session.tell(Tone::Failed, problem.detail),
-        }
-    });
 }
 
 /// `Cancel 3 Jobs`: as many as the action would reach; if that is none, as many as it would reach with force.

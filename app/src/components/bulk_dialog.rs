@@ -13,11 +13,11 @@ use super::{
     notice::{alert, notice},
 };
 use crate::{
-    backend::{Backend, SharedBackend},
+    backend::{Backend, SharedBackend, Tone},
     client,
     hooks::{dom, selection::Selection, session::Session},
     model::{
-        BulkAction, BulkPlan, BulkRequest, BulkResult, BulkSelect, ErrorCode, MAX_NOTES_CHARS, Problem,
+        BulkAction, BulkPlan, BulkRequest, BulkResult, BulkSelect, ErrorCode, JobQuery, MAX_NOTES_CHARS, Problem,
         bulk::{jobs_with, wants_number},
     },
     paths::console,
@@ -104,6 +104,26 @@ pub(crate) fn groups(plan: &BulkPlan, force: bool, typed: Typed) -> AnyView {
         {(plan.acts_on() == 0).then(|| notice("active", "info", "None of these jobs would be changed.".into_any()))}
     }
     .into_any()
+}
+
+/// Selects what the filter shows at this moment, on whatever page.
+pub(crate) fn select_all(session: Session, backend: &SharedBackend, selection: Selection, filter: JobQuery) {
+    let request = BulkRequest {
+        action: BulkAction::Cancel,
+        select: BulkSelect::Filter((&filter).into()),
+        reason: None,
+        notes: None,
+        force: false,
+        keep_files: false,
+        dry_run: true,
+    };
+    let asked = backend.bulk_plan(request);
+    spawn_local(async move {
+        match asked.await {
+            Ok(plan) => selection.take(filter, &plan),
+            Err(problem) => session.tell(Tone::Failed, problem.detail),
+        }
+    });
 }
 
 /// Jobs that only force would reach.

@@ -5,12 +5,13 @@ use leptos::prelude::*;
 use super::{borrowed, instead, load, page, query_pairs};
 use crate::{
     backend::{Backend, SharedBackend},
-    components::{bulk_bar, bulk_dialog::bulk_dialog, filters, icon::icon, job_row, notice},
+    components::{bulk_bar, filters, icon::icon, job_row, notice},
     hooks::{
         follow::actions,
         poll::keep_current,
         session::{Session, session},
     },
+    later::{self, Question},
     model::{Job, JobList, JobQuery, JobSort, Problem},
     paths::console,
     text,
@@ -76,7 +77,7 @@ fn loaded(session: Session, query: Memo<JobQuery>, wrong: Signal<Option<String>>
             {move || empty.get().then(|| nothing(&query.get_untracked()))}
             {bulk_bar::bar(session, selection, query, list)}
         </form>
-        {move || selection.asking.get().map(|action| bulk_dialog(session, selection, action))}
+        {move || selection.asking.get().map(|action| later::dialog(session, actions, Question::Bulk(action)))}
     }
     .into_any();
     page(session, "Jobs", "page", body)

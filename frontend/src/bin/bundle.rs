@@ -26,10 +26,10 @@ use walrus::{ElementItems, Function, FunctionBuilder, FunctionId, Module, TypeId
 use wasm_bindgen_cli_support::{Bindgen, Output};
 
 /// What a first visit should load at most, in bytes after Brotli. The page itself comes on top; both together have 250 kB.
-const GOAL: usize = 240_000;
+const GOAL: usize = 244_000;
 
 /// What no build may exceed. To be lowered towards the goal.
-const CEILING: usize = 290_000;
+const CEILING: usize = 246_000;
 
 /// What the modules call each other before their names are known.
 const LOADER: &str = "./belay-loader.js";
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     let (js, wasm) = bind(&parts.first)?;
 
     let mut site = Site::default();
-    // A part that cannot be had is no error of the page: it is left for one from the server (`app::later`).
+    // A part that cannot be had is told to the operator in words (`app::later`), and is no error of the page.
     let complaint = "console.error(e);";
     ensure!(parts.loader.contains(complaint), "the loader of parts does not complain any more: take this line out");
     let mut loader = parts.loader.replace(complaint, "");
