@@ -197,7 +197,7 @@ pub(crate) async fn submit(State(state): State<AppState>, caller: Caller, reques
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(job)).into_response())
 }
 
-/// Hands a job to the engine; the reservation's folder goes when it refuses.
+/// Hands a job to the engine, and the reservation's folder with it: of a job that it does not store it removes the folder.
 pub(crate) async fn submit_reserved(
     actor: &Actor,
     reservation: Reservation,
@@ -219,19 +219,8 @@ pub(crate) async fn submit_reserved(
     };
     let submission = Submission { job_id: reservation.job_id, name, kind, spec: body.spec, uploads, idempotency };
     let (engine, actor) = (state.engine.clone(), actor.clone());
-    let job = to_the_end(async move {
-        match engine.submit(&actor, submission).await {
-            // With a known key it is the first job that is answered.
-            Ok(job) if job.job_id == reservation.job_id => {
-                reservation.keep();
-                Ok(job)
-            }
-            other => {
-                reservation.discard().await;
-                other
-            }
-        }
-    });
+    reservation.keep();
+    let job = to_the_end(async move { engine.submit(&actor, submission).await });
     Ok(job.await?)
 }
 
