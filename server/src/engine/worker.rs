@@ -9,6 +9,7 @@ use std::{
 use app::model::{JobId, Phase, StopEvidence};
 use futures::FutureExt as _;
 use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     cancel::ended_by_itself,
@@ -59,8 +60,16 @@ async fn take_work(core: Arc<Core>, lane: Lane) {
     }
 }
 
+/// Leave to bring runs, which the shut-down waits for until it is given back, as for the runs themselves. None: it has
+/// begun. (Asked for before the look: a shut-down that the look misses finds the token.)
+fn before_shut_down(core: &Core) -> Option<TaskTrackerToken> {
+    let token = core.runs.token();
+    (!core.stopping.is_cancelled()).then_some(token)
+}
+
 /// Claims up to `free` units and starts them. Answers how many.
 async fn claim(core: &Arc<Core>, lane: Lane, free: usize) -> usize {
+    let Some(_on_its_way) = before_shut_down(core) else { return 0 };
     let cancels = core.cancels.load(Ordering::SeqCst);
     let at = now();
     let claim = Claim {
@@ -120,7 +129,8 @@ pub(super) async fn obey(core: &Core) {
 
 /// Takes up a run that follows what goes on elsewhere, of a server that is gone or of this one. True: it is in hand now.
 pub(super) async fn take_up(core: &Arc<Core>, run: &OpenRun) -> Result<bool> {
-    if core.holds(run.run_id) || core.stopping.is_cancelled() {
+    let Some(_on_its_way) = before_shut_down(core) else { return Ok(false) };
+    if core.holds(run.run_id) {
         return Ok(false);
     }
     let at = now();

@@ -12,6 +12,7 @@ use belay_server::{
     kinds::{Admitted, JobKind, Recovery, Registry, RunContext, RunOutcome, RunPlace, Stop, Upload, files::FilesKind},
     store::{Claim, ClaimedRun, JobRecord, Lane, NewUnit, OpenRun, SharedStore, Verdict, WorkerRecord},
 };
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::watch;
 
 use super::{
@@ -59,6 +60,33 @@ async fn a_shut_down_leaves_no_process_and_the_job_goes_on_after_the_restart() {
     let job = stage.until_phase(job.job_id, Phase::Completed).await;
     let units = stage.engine.units(job.job_id, &UnitQuery::default()).await.unwrap().items;
     assert_eq!((units[0].attempt, units[0].status), (2, UnitStatus::Succeeded));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_claim_brings_that_was_on_its_way_at_the_shut_down_is_stopped_as_well() {
+    let word = format!("word-{}", uuid::Uuid::now_v7());
+    let stage = Stage::new().await;
+    let job = stage.submit(&format!("export WORD={word}; sleep 300"), 1).await;
+    stage.until_running(job.job_id, 1).await;
+    let ground = stage.shut_down().await;
+    // Another writer hides the unit, shows it, and is in the way while the worker wants to claim it.
+    let file = SqliteConnectOptions::new().filename(ground.data.database());
+    let mut writer = SqliteConnection::connect_with(&file).await.unwrap();
+    sqlx::query("UPDATE jobs SET running = 1, parallel = 1").execute(&mut writer).await.unwrap();
+    let stage = ground.start().await;
+    sqlx::query("UPDATE jobs SET running = 0").execute(&mut writer).await.unwrap();
+    let hold = writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    // The worker looks every second.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let engine = stage.engine.clone();
+    let stopped = tokio::spawn(async move { engine.shut_down().await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    hold.commit().await.unwrap();
+    stopped.await.unwrap();
+    // At once: the program ends here.
+    let units = stage.store.units(job.job_id, &UnitQuery::default()).await.unwrap().items;
+    assert_eq!((units[0].attempt, units[0].status), (2, UnitStatus::Pending), "{:?}", units[0]);
+    assert_eq!(processes_with(&word), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
