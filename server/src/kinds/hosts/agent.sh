@@ -3,11 +3,15 @@ for tool in grep awk; do command -v "$tool" >/dev/null || { say missing "$tool";
 known= told= full=
 # What forks and ends all the time is in no list for long enough, but no fork gets out of its group.
 tell_group() { [ "$W" = 0 ] || kill "-$1" "-$W" 2>/dev/null; }
+# What counts in it stands behind the last `) `: a name may hold anything.
+read_stat() {
+    stat=
+    { while IFS= read -r line; do stat=$line; done <"/proc/$1/stat"; } 2>/dev/null
+}
 # Those of these that live are found.
 living() {
     for pid; do
-        stat=
-        { while IFS= read -r line; do stat=$line; done <"/proc/$pid/stat"; } 2>/dev/null
+        read_stat "$pid"
         set -- ${stat##*) }
         # What is a zombie by its first thread lives on in the others.
         case ${1-} in "" | X) continue ;; Z) [ "${18:-1}" -gt 1 ] || continue ;; esac
@@ -17,9 +21,11 @@ living() {
 # While anybody is in the group or session of the leader nobody else gets its number. Somebody else has it: they are gone.
 check_leader() {
     [ "$W" != 0 ] && [ -r /proc/self/stat ] || return
-    found=
-    living "$W"
-    [ -z "$found" ] || grep -qs -e "BELAY_RUN=$R" "/proc/$W/environ" || W=0
+    grep -qs -e "BELAY_RUN=$R" "/proc/$W/environ" && return
+    read_stat "$W"
+    set -- ${stat##*) }
+    # It has no environment any more when it is about to end, which is flag 4 (PF_EXITING).
+    case ${1-} in "" | X | Z) ;; *) [ $(($7 & 4)) -ne 0 ] || W=0 ;; esac
 }
 # The leader and all below it, which is most often all of the run and much cheaper than to look at every process.
 family() {
@@ -43,24 +49,25 @@ family() {
     count=$#
     [ "$count" -gt 0 ]
 }
-# Whether somebody is there who was not found: one that had the mark and went before it was seen, or a group in which not
-# only the same dead are as before.
-is_suspicious() {
-    set -- $marks
-    if [ "$blind" = 0 ] && [ "$*" != "$$/environ" ]; then return; fi
-    [ "$W" != 0 ] && kill -0 "-$W" 2>/dev/null || return
-    [ -z "$dead" ] || [ "$dead" != "$before" ]
-}
-# A look, and further ones while it is suspicious that nothing was found. Without the leader there is no group to ask:
+# The look found nothing.
+is_none() { [ -z "$failed" ] && [ "$count" = 0 ]; }
+# A look, and further ones where it found nothing but somebody may be there. Without the leader there is no group to ask:
 # then nothing is believed only the second time.
 search() {
     check_leader
     look
-    tries=0 before=
-    if [ -z "$failed" ] && [ "$count" = 0 ] && [ "$W" = 0 ]; then look; fi
-    while [ -z "$failed" ] && [ "$count" = 0 ] && is_suspicious; do
+    if is_none && [ "$W" = 0 ]; then look; fi
+    # Its group is there. Those in it are dead, or begin each other faster than a look takes: for one look nothing moves.
+    if is_none && [ "$W" != 0 ] && kill -0 "-$W" 2>/dev/null; then
+        tell_group STOP
+        look
+        tell_group CONT
+    fi
+    # Somebody who is not the one that looks had the mark, and went before they were seen.
+    tries=0
+    while is_none && [ "$blind" = 0 ] && [ "$(echo $marks)" != "$$/environ" ]; do
         if [ "$tries" -gt 5 ]; then count=1; break; fi
-        tries=$((tries + 1)) before=$dead
+        tries=$((tries + 1))
         look
     done
 }

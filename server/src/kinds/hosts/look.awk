@@ -1,6 +1,6 @@
 # From `<pid>/stat:<pid> (<name>) <state> <parent> <group> <session> ...` a line, the processes of a run; behind a plus sign
-# those that were not there when marks were looked for (`<pid>/environ`, the arguments); behind a `d` the dead of its group
-# that nobody has reaped; and a dot. A name may hold anything, also line ends: what counts stands behind the last `) ` of a file.
+# those that were not there when marks were looked for (`<pid>/environ`, the arguments); and a dot. A name may hold anything,
+# also line ends: what counts stands behind the last `) ` of a file.
 # `marks`: files of those that carry the mark, and of whoever looks (`self`), which proves that marks can be seen.
 # `lead`: leader of the run's session and group, 0 when that is not known.
 BEGIN {
@@ -17,11 +17,7 @@ END {
         while (at = index(text, ") ")) text = substr(text, at + 2)
         split(text, field, " ")
         # What is a zombie by its first thread lives on in the others.
-        if (field[1] == "X" || (field[1] == "Z" && field[18] + 0 < 2)) {
-            if (lead && field[3] == lead) dead = dead pid ","
-            continue
-        }
-        if (pid + 0 < 2) continue
+        if (field[1] == "X" || (field[1] == "Z" && field[18] + 0 < 2) || pid + 0 < 2) continue
         parent[pid] = field[2]; group[pid] = field[3]; session[pid] = field[4]
     }
     count = split(marks, mark, /[^0-9]+/)
@@ -47,5 +43,5 @@ END {
     for (pid in ours) printf "%d ", pid
     printf "+ "
     if (!blind) for (pid in parent) if (!(pid in before) && !(pid in ours) && !(pid in looking)) printf "%d ", pid
-    if (sees || (blind && (self in parent))) print "d" dead "."
+    if (sees || (blind && (self in parent))) print "."
 }

@@ -17,13 +17,11 @@ look() {
         found=$(ps -A -o pid= -o ppid= -o pgid= | awk '{ print $1 "/stat:(-) S " $2 " " $3 " " $3 " -" }' 2>/dev/null | ours)
     fi
     # Without the dot the look itself failed, and says nothing.
-    failed=1 dead= born=
+    failed=1 born=
     case $found in
-        *d*.)
+        *.)
             failed=
-            dead=${found##*d}
-            dead=${dead%.}
-            found=${found%d*}
+            found=${found%.}
             born=${found#*+}
             found=${found%%+*}
             ;;
