@@ -178,7 +178,7 @@ fn bind(module: &Path) -> Result<(String, Vec<u8>)> {
         bail!("a dependency brings JavaScript of its own ({name}); the bundle has no place for it");
     }
     drop_unused(output.wasm_mut())?;
-    let js = without_streams(&without_comments(&with_short_names(&mut output)));
+    let js = without_streams(&without_comments(&with_short_names(&mut output)))?;
     Ok((js, output.wasm_mut().emit_wasm()))
 }
 
@@ -267,7 +267,7 @@ fn without_comments(js: &str) -> String {
 }
 
 /// The glue without the classes around [`STREAMS`]; nothing makes one.
-fn without_streams(js: &str) -> String {
+fn without_streams(js: &str) -> Result<String> {
     let mut out = String::with_capacity(js.len());
     let mut inside = false;
     for line in js.lines() {
@@ -278,7 +278,8 @@ fn without_streams(js: &str) -> String {
         }
         inside &= !line.starts_with("if (Symbol.dispose)");
     }
-    out
+    ensure!(!inside, "a class of the glue has no end: does wasm-bindgen write it otherwise now?");
+    Ok(out)
 }
 
 /// `js` that imports `to` where it imported `from`. The key by which the WebAssembly asks for it stays.
