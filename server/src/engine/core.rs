@@ -335,18 +335,20 @@ pub(super) struct WorkBell {
 }
 
 impl WorkBell {
-    /// Wakes all; who is busy looks once more when it is done.
-    pub(super) fn notify_one(&self) {
-        self.local.notify_one();
-        self.remote.notify_one();
-        self.provider.notify_one();
+    /// There is work in the lane, or room for it. Who is busy looks once more when it is done.
+    pub(super) fn ring(&self, lane: Lane) {
+        self.of(lane).notify_one();
     }
 
-    pub(super) async fn notified(&self, lane: Lane) {
+    pub(super) async fn rung(&self, lane: Lane) {
+        self.of(lane).notified().await;
+    }
+
+    const fn of(&self, lane: Lane) -> &Notify {
         match lane {
-            Lane::Local => self.local.notified().await,
-            Lane::Remote => self.remote.notified().await,
-            Lane::Provider => self.provider.notified().await,
+            Lane::Local => &self.local,
+            Lane::Remote => &self.remote,
+            Lane::Provider => &self.provider,
         }
     }
 }

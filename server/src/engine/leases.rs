@@ -24,7 +24,7 @@ use super::{
 use crate::{
     error::Result,
     kinds::{Recovery, RunPlace},
-    store::{FinishEffect, OpenRun, RunState},
+    store::{FinishEffect, Lane, OpenRun, RunState},
 };
 
 /// Between two rounds of repair.
@@ -191,7 +191,7 @@ pub(super) async fn recover(core: &Arc<Core>, run: &OpenRun) -> Result<()> {
             let settling = Settling { place, kind, worker: run.worker.clone(), cause: None };
             let effect = settle(core, settling, outcome).await?;
             core.unsettled.remove(run.run_id);
-            follow_up(core, effect).await;
+            released(core, run, effect).await;
         }
         Recovery::Stopped(evidence) if evidence.confirmed => {
             tracing::info!(run = %run.run_id, detail = %evidence.detail, "a lost run is proven to be gone");
@@ -204,7 +204,7 @@ pub(super) async fn recover(core: &Arc<Core>, run: &OpenRun) -> Result<()> {
             };
             core.unsettled.remove(run.run_id);
             kind.tidy(place).await;
-            follow_up(core, effect).await;
+            released(core, run, effect).await;
         }
         Recovery::Stopped(evidence) => wait_for_quarantine(core, run, Some(evidence)).await?,
     }
@@ -228,7 +228,7 @@ async fn wait_for_quarantine(core: &Arc<Core>, run: &OpenRun, evidence: Option<S
     if run.job_phase == Phase::Cancelling {
         if evidence.is_some() && !says_the_same(run.stop.as_ref(), evidence.as_ref()) {
             let effect = hand_back(core, place, true, evidence).await?;
-            follow_up(core, effect).await;
+            released(core, &run, effect).await;
         }
         return Ok(());
     }
@@ -236,7 +236,7 @@ async fn wait_for_quarantine(core: &Arc<Core>, run: &OpenRun, evidence: Option<S
         tracing::warn!(run = %run.run_id, worker = %run.worker, "lease and grace of a lost run are over");
         let effect = hand_back(core, place, true, evidence).await?;
         core.unsettled.remove(run.run_id);
-        follow_up(core, effect).await;
+        released(core, &run, effect).await;
     }
     Ok(())
 }
@@ -258,6 +258,12 @@ fn says_the_same(known: Option<&StopEvidence>, found: Option<&StopEvidence>) -> 
 fn quarantine_end(run: &OpenRun, grace: Duration) -> Timestamp {
     let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX / 2);
     run.lease_until.plus_millis(grace.saturating_add(QUARANTINE_MARGIN))
+}
+
+/// A run that nobody held any more is over: its job can go on.
+async fn released(core: &Arc<Core>, run: &OpenRun, effect: FinishEffect) {
+    follow_up(core, effect).await;
+    core.work.ring(Lane::of(run.kind));
 }
 
 /// Ends a job whose cancel was forced: what is unproven now stays so, visibly.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     kinds::{Admitted, DoneUnit, JobKind},
-    store::{BatchRecord, Idempotency, JobRecord, NewJobRecord, NewUnit, Submitted},
+    store::{BatchRecord, Idempotency, JobRecord, Lane, NewJobRecord, NewUnit, Submitted},
 };
 
 /// Longest name of a job, characters.
@@ -123,7 +123,7 @@ pub(super) async fn store(
         idempotency.map(|(key, request_hash)| Idempotency { actor: actor.name.clone(), key, request_hash, now: at });
     match core.store.submit(record, admitted.units, key, event).await? {
         Submitted::Stored => {
-            core.work.notify_one();
+            core.work.ring(Lane::of(kind));
             core.touch();
             Ok(job_id)
         }

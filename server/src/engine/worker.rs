@@ -53,7 +53,7 @@ async fn take_work(core: Arc<Core>, lane: Lane) {
             continue;
         }
         tokio::select! {
-            () = core.work.notified(lane) => {}
+            () = core.work.rung(lane) => {}
             () = tokio::time::sleep(LOOK_FOR_WORK) => {}
             () = core.stopping.cancelled() => {}
         }
@@ -150,13 +150,13 @@ pub(super) async fn take_up(core: &Arc<Core>, run: &OpenRun) -> Result<bool> {
 
 /// One run from start to stored result.
 async fn carry_out(core: Arc<Core>, claimed: ClaimedRun, stop: watch::Receiver<Stop>) {
-    let place = RunPlace::from(&claimed);
+    let (place, lane) = (RunPlace::from(&claimed), Lane::of(claimed.kind));
     if let Err(error) = run_and_settle(&core, claimed, stop).await {
         tracing::error!(run = %place.run_id, error = &error as &dyn std::error::Error, "a run could not be settled");
         core.unsettled.add(place.run_id);
     }
     core.let_go(place.run_id);
-    core.work.notify_one();
+    core.work.ring(lane);
     core.touch();
 }
 
@@ -362,7 +362,7 @@ fn count_unit(verdict: &Verdict) {
     metrics::counter!("belay_units_total", "status" => status).increment(1);
 }
 
-/// What the end of a run brings with it.
+/// What the end of a run brings with it. Its slot, and its place in the job, are for the caller to offer.
 pub(super) async fn follow_up(core: &Arc<Core>, effect: FinishEffect) {
     match effect {
         FinishEffect::Counted { job_id, idle } => {
@@ -376,7 +376,6 @@ pub(super) async fn follow_up(core: &Arc<Core>, effect: FinishEffect) {
         }
         FinishEffect::EvidenceAdded { .. } | FinishEffect::Fenced => {}
     }
-    core.work.notify_one();
     core.touch();
 }
 
@@ -401,7 +400,7 @@ pub(super) async fn advance(core: &Arc<Core>, id: JobId) -> Result<()> {
         let entered = core.store.enter_phase(id, job.phase, *next, units, now()).await?;
         core.touch();
         if !entered || has_units {
-            core.work.notify_one();
+            core.work.ring(Lane::of(job.kind));
             return Ok(());
         }
     }

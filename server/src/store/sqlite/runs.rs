@@ -94,11 +94,9 @@ pub(super) async fn claim(store: &SqliteStore, claim: &Claim) -> Result<Vec<Clai
         let Some(job) = next else { break };
         claimed.push(claim_from(&mut tx, job, *run, claim, &instance).await?);
     }
-    if claimed.is_empty() {
-        return Ok(claimed);
+    if !claimed.is_empty() {
+        tx.commit().await?;
     }
-    jobs::moved(&mut tx).await?;
-    tx.commit().await?;
     Ok(claimed)
 }
 
@@ -136,7 +134,7 @@ async fn claim_from(
     if counted.rows_affected() != 1 {
         return Err(out_of_step(&job));
     }
-    sqlx::query("UPDATE clock SET served = served + 1").execute(&mut *tx).await?;
+    sqlx::query("UPDATE clock SET served = served + 1, changes = changes + 1").execute(&mut *tx).await?;
     sqlx::query(
         "INSERT INTO runs (run_id, job_seq, idx, worker, instance, state, started_at, lease_until)
          VALUES (?, ?, ?, ?, ?, 'open', ?, ?)",
