@@ -54,7 +54,7 @@ impl Reservation {
         &self.folder
     }
 
-    /// The job was stored: the folder is its own now.
+    /// The job was handed to the engine, and its folder with it.
     pub(crate) fn keep(mut self) {
         self.kept = true;
     }
