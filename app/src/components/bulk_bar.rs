@@ -93,11 +93,12 @@ fn hidden(name: &'static str, value: String) -> AnyView {
 /// How many are selected, and what can be done with them.
 fn said(selection: Selection, list: RwSignal<JobList>) -> AnyView {
     let (all, here) = (selection.len(), selection.among(&rows(list)));
-    let elsewhere = if all > here { format!(", {} not on this page", all - here) } else { String::new() };
-    let cancel = selection.would(BulkAction::Cancel, BulkResult::Done);
-    let delete = selection.would(BulkAction::Delete, BulkResult::Done);
+    let count = |number: usize| text::count(number as u64);
+    let elsewhere = if all > here { format!(", {} not on this page", count(all - here)) } else { String::new() };
+    let would = |action: BulkAction| count(selection.would(action, BulkResult::Done));
+    let (cancel, delete) = (would(BulkAction::Cancel), would(BulkAction::Delete));
     let words = format!("{elsewhere} · {cancel} can be cancelled, {delete} deleted");
-    view! { <b>{text::count(all as u64)}" selected"</b>{words} }.into_any()
+    view! { <b>{count(all)}" selected"</b>{words} }.into_any()
 }
 
 /// The way to a larger selection: the page, then all that the filter shows.
